@@ -1,0 +1,233 @@
+//! What goes when a cache has outgrown its limits: results × blobs × policy → what is removed.
+//!
+//! Least recently used results go first, and with them the blobs nothing else refers to. A result that lacks
+//! a blob is useless and always goes. A blob no result refers to goes once it is older than the grace period:
+//! until then somebody may be about to publish the result it belongs to. Pinned results stay, whatever the
+//! limits say. Guessing a result's worth from its build time was refused: nobody can predict what such a
+//! cache keeps.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::digest::Digest;
+
+/// What a sweep has to bring about.
+#[derive(Clone, Copy, Debug)]
+pub struct SweepPolicy {
+    /// The most bytes to keep; `None`: any number.
+    pub max_bytes: Option<u64>,
+    /// How long ago a result may have been used last; `None`: any time.
+    pub max_age_ms: Option<u64>,
+    /// How long a blob without a result is left alone.
+    pub grace_ms: u64,
+    /// The time now.
+    pub now_unix_ms: u64,
+}
+
+impl SweepPolicy {
+    /// Removes only what is of no use to anybody.
+    pub fn unlimited(now_unix_ms: u64) -> Self {
+        Self { max_bytes: None, max_age_ms: None, grace_ms: 3_600_000, now_unix_ms }
+    }
+}
+
+/// A result in the cache.
+#[derive(Clone, Debug)]
+pub(crate) struct ResultFacts {
+    pub(crate) action: [u8; 32],
+    pub(crate) size: u64,
+    pub(crate) used_unix_ms: u64,
+    pub(crate) pinned: bool,
+    /// Everything it needs, folders' files included; `None` if that cannot be told.
+    pub(crate) blobs: Option<Vec<Digest>>,
+}
+
+/// A blob in the cache.
+#[derive(Clone, Debug)]
+pub(crate) struct BlobFacts {
+    pub(crate) hash: [u8; 32],
+    pub(crate) size: u64,
+    pub(crate) changed_unix_ms: u64,
+}
+
+/// What to remove: indices into what was given, results first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sweep {
+    pub(crate) results: Vec<usize>,
+    pub(crate) blobs: Vec<usize>,
+    /// What is left afterwards.
+    pub(crate) kept_bytes: u64,
+    /// When the oldest of the blobs that stay without a result changed.
+    pub(crate) orphan_unix_ms: Option<u64>,
+}
+
+/// Decides what goes.
+pub(crate) fn plan_sweep(results: &[ResultFacts], blobs: &[BlobFacts], policy: &SweepPolicy) -> Sweep {
+    let by_hash: FxHashMap<&[u8; 32], usize> =
+        blobs.iter().enumerate().map(|(index, blob)| (&blob.hash, index)).collect();
+    let needs: Vec<Option<Vec<usize>>> =
+        results.iter().map(|result| needed(result, blobs, &by_hash)).collect();
+    let mut references = vec![0_u32; blobs.len()];
+    for index in needs.iter().flatten().flatten() {
+        references[*index] += 1;
+    }
+    let mut sweep = Sweep {
+        kept_bytes: results.iter().map(|result| result.size).chain(blobs.iter().map(|blob| blob.size)).sum(),
+        ..Sweep::default()
+    };
+    for (index, blob) in blobs.iter().enumerate() {
+        if references[index] > 0 {
+            continue;
+        }
+        if blob.changed_unix_ms.saturating_add(policy.grace_ms) <= policy.now_unix_ms {
+            sweep.kept_bytes -= blob.size;
+            sweep.blobs.push(index);
+        } else {
+            let oldest = sweep.orphan_unix_ms.unwrap_or(u64::MAX);
+            sweep.orphan_unix_ms = Some(oldest.min(blob.changed_unix_ms));
+        }
+    }
+    let mut order: Vec<usize> = (0..results.len()).collect();
+    order
+        .sort_by_key(|index| (needs[*index].is_some(), results[*index].used_unix_ms, results[*index].action));
+    let oldest = policy.max_age_ms.map_or(0, |age| policy.now_unix_ms.saturating_sub(age));
+    for index in order {
+        let result = &results[index];
+        let too_many = policy.max_bytes.is_some_and(|limit| sweep.kept_bytes > limit);
+        let goes = needs[index].is_none() || (!result.pinned && (too_many || result.used_unix_ms < oldest));
+        if !goes {
+            continue;
+        }
+        sweep.kept_bytes -= result.size;
+        sweep.results.push(index);
+        for blob in needs[index].iter().flatten() {
+            references[*blob] -= 1;
+            if references[*blob] == 0 {
+                sweep.kept_bytes -= blobs[*blob].size;
+                sweep.blobs.push(*blob);
+            }
+        }
+    }
+    sweep
+}
+
+/// The blobs a result needs, each once; `None` if one is not there.
+fn needed(
+    result: &ResultFacts,
+    blobs: &[BlobFacts],
+    by_hash: &FxHashMap<&[u8; 32], usize>,
+) -> Option<Vec<usize>> {
+    let mut seen = FxHashSet::default();
+    let mut indices = Vec::new();
+    for digest in result.blobs.as_ref()?.iter().filter(|digest| digest.size > 0) {
+        let index = *by_hash.get(&digest.hash)?;
+        if blobs[index].size != digest.size {
+            return None;
+        }
+        if seen.insert(index) {
+            indices.push(index);
+        }
+    }
+    Some(indices)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: u64 = 1_000_000;
+
+    fn blob(number: u8) -> BlobFacts {
+        BlobFacts {
+            hash: [number; 32],
+            size: 10 + u64::from(number),
+            changed_unix_ms: NOW - 1000 * u64::from(number),
+        }
+    }
+
+    prop_compose! {
+        fn cache()(
+            results in prop::collection::vec(
+                (0..NOW, any::<bool>(), prop::option::weighted(0.9, prop::collection::vec(0..8_u8, 0..5))),
+                0..12,
+            ),
+            blobs in prop::collection::btree_set(0..8_u8, 0..8),
+        ) -> (Vec<ResultFacts>, Vec<BlobFacts>) {
+            let digest = |number| Digest { hash: [number; 32], size: blob(number).size };
+            let result = |(at, (used_unix_ms, pinned, blobs)): (usize, (u64, bool, Option<Vec<u8>>))| ResultFacts {
+                action: [at as u8; 32],
+                size: 5,
+                used_unix_ms,
+                pinned: pinned && at % 3 == 0,
+                blobs: blobs.map(|blobs| blobs.into_iter().map(digest).collect()),
+            };
+            (results.into_iter().enumerate().map(result).collect(), blobs.into_iter().map(blob).collect())
+        }
+    }
+
+    fn check(results: &[ResultFacts], blobs: &[BlobFacts], policy: &SweepPolicy) {
+        let sweep = plan_sweep(results, blobs, policy);
+        let gone_results: FxHashSet<_> = sweep.results.iter().copied().collect();
+        let gone_blobs: FxHashSet<_> = sweep.blobs.iter().copied().collect();
+        assert_eq!(
+            (gone_results.len(), gone_blobs.len()),
+            (sweep.results.len(), sweep.blobs.len()),
+            "each once"
+        );
+
+        let present = |digest: &Digest| blobs.iter().position(|blob| blob.hash == digest.hash);
+        let whole = |result: &ResultFacts| {
+            result.blobs.as_ref().is_some_and(|all| all.iter().all(|d| present(d).is_some()))
+        };
+        let kept: Vec<&ResultFacts> =
+            (0..results.len()).filter(|at| !gone_results.contains(at)).map(|at| &results[at]).collect();
+        for result in &kept {
+            assert!(whole(result), "a result that stays has all its blobs");
+            for digest in result.blobs.iter().flatten() {
+                assert!(present(digest).is_some_and(|at| !gone_blobs.contains(&at)));
+            }
+        }
+        let kept_blobs: Vec<usize> = (0..blobs.len()).filter(|at| !gone_blobs.contains(at)).collect();
+        let bytes =
+            kept.iter().map(|r| r.size).chain(kept_blobs.iter().map(|at| blobs[*at].size)).sum::<u64>();
+        assert_eq!(bytes, sweep.kept_bytes);
+
+        for at in &kept_blobs {
+            let referenced =
+                kept.iter().any(|result| result.blobs.iter().flatten().any(|d| d.hash == blobs[*at].hash));
+            assert!(
+                referenced || blobs[*at].changed_unix_ms + policy.grace_ms > NOW,
+                "only the young stay without a result"
+            );
+        }
+        let oldest = policy.max_age_ms.map_or(0, |age| NOW - age);
+        assert!(kept.iter().all(|result| result.pinned || result.used_unix_ms >= oldest));
+        if policy.max_bytes.is_some_and(|limit| sweep.kept_bytes > limit) {
+            assert!(
+                kept.iter().all(|result| result.pinned),
+                "over the limit only for what is pinned or young"
+            );
+        }
+        for at in sweep.results.iter().filter(|at| whole(&results[**at])) {
+            assert!(!results[*at].pinned);
+            let younger_gone = kept.iter().all(|r| r.pinned || r.used_unix_ms >= results[*at].used_unix_ms);
+            assert!(younger_gone, "the least recently used go first");
+        }
+        if policy.max_bytes.is_none() && policy.max_age_ms.is_none() {
+            assert!(sweep.results.iter().all(|at| !whole(&results[*at])), "no limit, no loss");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_stays_is_whole_and_within_the_limits(
+            (results, blobs) in cache(),
+            max_bytes in prop::option::of(0..200_u64),
+            max_age_ms in prop::option::of(0..NOW),
+            grace_ms in 0..10_000_u64,
+        ) {
+            check(&results, &blobs, &SweepPolicy { max_bytes, max_age_ms, grace_ms, now_unix_ms: NOW });
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Limits hold, the last used stays, and what is pinned stays whatever happens.
+
+use std::fs;
+
+use iact_cache::{Digest, DigestFunction, LocalStore, Store, StoredResult, SweepPolicy};
+
+use crate::{Space, action, hit};
+
+const LATER: u64 = u64::MAX / 4;
+
+fn policy() -> SweepPolicy {
+    SweepPolicy { grace_ms: 0, ..SweepPolicy::unlimited(LATER) }
+}
+
+/// Stores a result named `name` with a blob of its own of 10 kB.
+fn fill(store: &LocalStore, name: &str) {
+    let batch = store.batch();
+    let stdout = batch.put_bytes(name.repeat(10_000 / name.len()).as_bytes());
+    batch.put_result(&action(name), &StoredResult { stdout: Some(stdout), ..Default::default() });
+    batch.commit().unwrap();
+}
+
+fn names(store: &LocalStore) -> Vec<String> {
+    let all = (0..10).map(|n| format!("r{n}"));
+    all.filter(|name| hit(store, name).is_some()).collect()
+}
+
+#[test]
+fn the_least_recently_used_go_first_with_their_blobs() {
+    let space = Space::new();
+    let store = space.store();
+    for n in 0..10 {
+        fill(&store, &format!("r{n}"));
+        store.record_uses(&[action(&format!("r{n}"))], LATER - 100 + n).unwrap();
+    }
+    store.record_uses(&[action("r0"), action("r1")], LATER - 1).unwrap();
+    let swept = store.sweep(&SweepPolicy { max_bytes: Some(45_000), ..policy() }).unwrap();
+    assert_eq!((swept.results, swept.blobs), (6, 6));
+    assert_eq!(names(&store), ["r0", "r1", "r8", "r9"]);
+    let usage = store.usage().unwrap();
+    assert_eq!((usage.blobs, usage.blob_bytes + usage.result_bytes), (4, swept.kept_bytes));
+    assert!(fs::metadata(space.cache.join("uses")).unwrap().len() == 4 * 48, "one record per result is left");
+    let order: Vec<Digest> = store.list().unwrap().iter().map(|listed| listed.action).collect();
+    assert_eq!(&order[2..], [action("r9"), action("r8")]);
+}
+
+#[test]
+fn age_is_counted_from_the_last_use() {
+    let space = Space::new();
+    let store = space.store();
+    for n in 0..4 {
+        fill(&store, &format!("r{n}"));
+    }
+    store.record_uses(&[action("r2")], LATER - 10).unwrap();
+    store.sweep(&SweepPolicy { max_age_ms: Some(1000), ..policy() }).unwrap();
+    assert_eq!(names(&store), ["r2"]);
+}
+
+#[test]
+fn a_shared_blob_stays_as_long_as_one_result_needs_it() {
+    let space = Space::new();
+    let store = space.store();
+    space.write("out/shared", "shared");
+    space.keep(&store, "r0", &["out"]);
+    space.write("out/more", "more");
+    let (result, _) = space.keep(&store, "r1", &["out"]);
+    store.record_uses(&[action("r1")], LATER - 1).unwrap();
+    store.sweep(&SweepPolicy { max_age_ms: Some(1000), ..policy() }).unwrap();
+    assert_eq!(names(&store), ["r1"]);
+    fs::remove_dir_all(space.root.join("out")).unwrap();
+    space.restore(&store, &result).unwrap();
+    store.forget(&action("r1")).unwrap();
+    assert!(!store.forget(&action("r1")).unwrap());
+    store.sweep(&policy()).unwrap();
+    assert_eq!(store.usage().unwrap(), iact_cache::Usage::default());
+}
+
+#[test]
+fn what_is_pinned_stays_until_every_owner_has_unpinned_it() {
+    let space = Space::new();
+    let store = space.store();
+    fill(&store, "r0");
+    fill(&store, "r1");
+    for owner in ["one", "other"] {
+        store.pin(&action("r0"), owner).unwrap();
+        store.pin(&action("r0"), owner).unwrap();
+    }
+    let nothing = SweepPolicy { max_bytes: Some(0), max_age_ms: Some(0), ..policy() };
+    store.sweep(&nothing).unwrap();
+    store.unpin(&action("r0"), "one").unwrap();
+    store.sweep(&nothing).unwrap();
+    assert_eq!(names(&store), ["r0"]);
+    store.unpin(&action("r0"), "other").unwrap();
+    store.unpin(&action("r0"), "other").unwrap();
+    store.sweep(&nothing).unwrap();
+    assert_eq!(names(&store), Vec::<String>::new());
+}
+
+#[test]
+fn a_young_blob_without_a_result_is_left_alone() {
+    let space = Space::new();
+    let store = space.store();
+    let blob = Digest::of(DigestFunction::Blake3, b"early");
+    store.put_blob(&blob, &mut b"early".as_slice()).unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
+    store.sweep(&SweepPolicy { max_bytes: Some(0), ..SweepPolicy::unlimited(now) }).unwrap();
+    assert_eq!(store.missing_blobs(&[blob]).unwrap(), []);
+    store.sweep(&SweepPolicy::unlimited(now + 4_000_000)).unwrap();
+    assert_eq!(store.missing_blobs(&[blob]).unwrap(), [blob]);
+}
+
+#[test]
+fn a_run_pays_for_a_sweep_only_when_the_limit_is_exceeded() {
+    let space = Space::new();
+    let store = space.store();
+    let limits = SweepPolicy { max_bytes: Some(55_000), ..policy() };
+    for n in 0..5 {
+        fill(&store, &format!("r{n}"));
+        assert_eq!(store.sweep_if_needed(&limits).unwrap(), None);
+    }
+    fill(&store, "r5");
+    let swept = store.sweep_if_needed(&limits).unwrap().unwrap();
+    assert!(swept.kept_bytes <= 49_500 && swept.kept_bytes > 39_000, "{swept:?}");
+    assert_eq!(store.sweep_if_needed(&limits).unwrap(), None);
+    // The count is derived: damaged or gone, it is made again.
+    for damage in [Some("rubbish"), None] {
+        match damage {
+            Some(text) => fs::write(space.cache.join("total"), text).unwrap(),
+            None => fs::remove_file(space.cache.join("total")).unwrap(),
+        }
+        assert_eq!(store.sweep_if_needed(&limits).unwrap().unwrap().results, 0);
+        assert_eq!(store.sweep_if_needed(&limits).unwrap(), None);
+    }
+}
+
+#[test]
+fn a_long_list_of_uses_is_made_short() {
+    let space = Space::new();
+    let store = space.store();
+    fill(&store, "r0");
+    store.record_uses(&[action("r0"), action("gone")], LATER).unwrap();
+    let uses = space.cache.join("uses");
+    let record = fs::read(&uses).unwrap();
+    fs::write(&uses, record.repeat((16 << 20) / record.len())).unwrap();
+    store.record_uses(&[action("r0"), action("r0")], LATER + 1).unwrap();
+    assert_eq!(fs::metadata(&uses).unwrap().len(), 2 * 48);
+    assert_eq!(store.list().unwrap()[0].used_unix_ms, LATER + 1);
+}
+
+#[test]
+fn clearing_leaves_an_empty_cache_that_works() {
+    let space = Space::new();
+    let store = space.store();
+    fill(&store, "r0");
+    store.clear().unwrap();
+    assert_eq!(store.usage().unwrap(), iact_cache::Usage::default());
+    fill(&store, "r0");
+    assert_eq!(names(&store), ["r0"]);
+    assert_eq!(store.list().unwrap()[0].action, action("r0"));
+}
+
+/// What a sweep can know from before (`stock`) makes no difference: beside a cache whose notes are lost, or harmed, before each.
+#[test]
+fn a_sweep_does_the_same_whether_it_remembers_or_not() {
+    let spaces = [Space::new(), Space::new()];
+    let stores = [spaces[0].store(), spaces[1].store()];
+    let mut seed = 5_u64;
+    let mut dice = |end: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % end
+    };
+    let mut now = LATER;
+    for step in 0..150 {
+        now += 1000;
+        let (what, name, other) = (dice(10), format!("r{}", dice(10)), format!("r{}", dice(10)));
+        let (limited, aged, graced) = (dice(4) == 0, dice(4) == 0, dice(3) == 0);
+        let sweeps = dice(3) == 0;
+        let rests = dice(30) == 0;
+        for (space, store) in spaces.iter().zip(&stores) {
+            match what {
+                0 => drop(store.forget(&action(&name)).unwrap()),
+                1 => {
+                    let batch = store.batch();
+                    batch.put_bytes(format!("orphan of {name}").as_bytes());
+                    batch.commit().unwrap();
+                }
+                2 => store.pin(&action(&name), "owner").unwrap(),
+                3 => store.unpin(&action(&name), "owner").unwrap(),
+                4 => {
+                    let batch = store.batch();
+                    let stdout = batch.put_bytes(b"shared by all of them");
+                    let result = StoredResult { stdout: Some(stdout), ..Default::default() };
+                    batch.put_result(&action(&name), &result);
+                    batch.put_result(&action(&other), &result);
+                    batch.commit().unwrap();
+                }
+                5 => {
+                    let blobs = space.cache.join("cas");
+                    let folders =
+                        fs::read_dir(&blobs).into_iter().flatten().map(|folder| folder.unwrap().path());
+                    let mut files: Vec<_> = folders
+                        .flat_map(|folder| fs::read_dir(folder).unwrap())
+                        .map(|f| f.unwrap().path())
+                        .collect();
+                    files.sort();
+                    files.first().into_iter().for_each(|file| fs::remove_file(file).unwrap());
+                }
+                _ => fill(store, &name),
+            }
+            store.record_uses(&[action(&name)], now).unwrap();
+        }
+        if rests {
+            std::thread::sleep(std::time::Duration::from_millis(2_100));
+        }
+        if !sweeps {
+            continue;
+        }
+        let stock = spaces[1].cache.join("stock");
+        match step % 2 {
+            0 => drop(fs::remove_file(&stock)),
+            _ => drop(fs::write(&stock, "harmed")),
+        }
+        let policy = SweepPolicy {
+            max_bytes: limited.then_some(45_000),
+            max_age_ms: aged.then_some(20_000),
+            grace_ms: if graced { 0 } else { LATER / 2 },
+            now_unix_ms: now,
+        };
+        let [first, second] = [&stores[0], &stores[1]].map(|store| {
+            let swept = store.sweep(&policy).unwrap();
+            (swept, names(store), store.usage().unwrap())
+        });
+        assert_eq!(first, second, "step {step}: {policy:?}");
+    }
+}

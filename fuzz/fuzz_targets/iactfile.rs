@@ -1,0 +1,8 @@
+//! See `inputs.rs`.
+#![no_main]
+
+#[path = "../inputs.rs"]
+#[allow(dead_code)]
+mod inputs;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| inputs::iactfile(bytes));

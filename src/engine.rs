@@ -1,0 +1,34 @@
+//! The rooms in which actions run.
+
+pub mod assess;
+pub mod batch;
+pub mod confirm;
+pub mod depfile;
+pub mod drive;
+pub mod exports;
+pub mod forecast;
+pub mod generations;
+pub mod hint;
+pub mod history;
+pub mod inquiry;
+pub mod job;
+pub mod jobserver;
+pub mod leak;
+pub mod leftovers;
+pub mod lock;
+pub mod locks;
+pub mod pool;
+pub mod requires;
+pub mod rest;
+pub mod retry;
+pub mod rounds;
+pub mod run;
+pub mod secrets;
+pub mod service;
+pub mod shared;
+pub mod signal;
+pub mod spawn;
+pub mod step;
+pub mod survey;
+pub mod terminal;
+pub mod when;

@@ -1,0 +1,62 @@
+//! Making room before an action runs: what an earlier run left at its outputs goes, the folders they stand in
+//! are made.
+//!
+//! Invariant: only declared outputs are removed, and links are removed, never followed; a parent that is a
+//! link out of the workspace is refused.
+#![allow(clippy::disallowed_methods, reason = "shell: removes leftovers, makes folders")]
+
+use crate::graph::action::Action;
+use crate::workspace::Workspace;
+use rustix::fs::{AtFlags, FileType, Mode};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// Prepares the workspace for an action.
+///
+/// # Errors
+/// What could not be removed or made, for a person.
+pub fn prepare(workspace: &Workspace, action: &Action) -> Result<(), String> {
+    let root = workspace.folder.as_fd();
+    for output in &action.outputs {
+        make_folders(root, &output.path)
+            .map_err(|error| format!("cannot make the folder of `{}`: {error}", output.path))?;
+        if !action.keep_outputs {
+            remove(workspace, &output.path)
+                .map_err(|error| format!("cannot remove the old `{}`: {error}", output.path))?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(workspace: &Workspace, path: &str) -> io::Result<()> {
+    match rustix::fs::unlinkat(&workspace.folder, path, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
+        Err(error) => match kind_of(workspace.folder.as_fd(), path) {
+            Ok(FileType::Directory) => std::fs::remove_dir_all(workspace.root.join(path)),
+            _ => Err(error.into()),
+        },
+    }
+}
+
+fn kind_of(root: BorrowedFd<'_>, path: &str) -> rustix::io::Result<FileType> {
+    let facts = rustix::fs::statat(root, path, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(FileType::from_raw_mode(facts.st_mode))
+}
+
+/// Makes the folders an output stands in, from the root down.
+fn make_folders(root: BorrowedFd<'_>, output: &str) -> io::Result<()> {
+    for (end, _) in output.match_indices('/') {
+        let folder = &output[..end];
+        match kind_of(root, folder) {
+            Ok(FileType::Directory) => {}
+            Ok(_) => return Err(io::Error::other(format!("`{folder}` is not a folder"))),
+            Err(Errno::NOENT) => match rustix::fs::mkdirat(root, folder, Mode::from_raw_mode(0o777)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            },
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! One build at a time in a workspace: a kernel lock on `.iact/lock`, waited for, with the holder's name.
+//!
+//! Invariant: the kernel frees the lock when its holder ends, however it ends; the file is never removed, and
+//! nothing is written into it, so that an up-to-date build writes nothing at all. A killed iact's supervisor holds it on
+//! until the last of the commands is gone: they write into this workspace.
+#![allow(clippy::disallowed_methods, reason = "shell: opens and locks a file, reads /proc")]
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Held as long as it lives.
+#[derive(Debug)]
+pub struct WorkspaceLock {
+    file: Arc<File>,
+}
+
+/// Who has the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// This process.
+    Process(u32),
+    /// This process was killed, and what it started is being ended.
+    Killed(u32),
+    /// The system does not tell.
+    Unknown,
+}
+
+impl WorkspaceLock {
+    /// Takes the lock; `waiting` is called once, with the holder, before it waits.
+    ///
+    /// # Errors
+    /// The file cannot be made or locked: a read-only workspace, a file system without locks.
+    pub fn acquire(memory: &Path, waiting: impl FnOnce(Holder)) -> io::Result<Self> {
+        let path = memory.join("lock");
+        let open = || OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        let file = match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                std::fs::create_dir_all(memory)?;
+                open()?
+            }
+            opened => opened?,
+        };
+        let mut who = Holder::Unknown;
+        // Who let go of it between two looks is nobody to wait for.
+        for _ in 0..2 {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Self { file: Arc::new(file) }),
+                Err(Errno::WOULDBLOCK | Errno::INTR) => who = holder(&file),
+                Err(errno) => return Err(errno.into()),
+            }
+            if who != Holder::Unknown {
+                break;
+            }
+        }
+        waiting(who);
+        loop {
+            match flock(&file, FlockOperation::LockExclusive) {
+                Ok(()) => return Ok(Self { file: Arc::new(file) }),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// The locked file, for who has to hold it on if this process is killed.
+    pub fn file(&self) -> &Arc<File> {
+        &self.file
+    }
+}
+
+/// The supervisor, who has the file too, does not hold it on.
+impl Drop for WorkspaceLock {
+    fn drop(&mut self) {
+        #[cfg(feature = "chaos")]
+        give_back_by_unlink(&self.file);
+        // What cannot be unlocked is so when both have closed it.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
+/// The planted way to give a lock back.
+#[cfg(feature = "chaos")]
+fn give_back_by_unlink(file: &File) {
+    if iact_cache::chaos::planted(iact_cache::chaos::Bug::LockByUnlink) {
+        use std::os::fd::AsRawFd;
+        let open = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let _ = std::fs::read_link(open).and_then(std::fs::remove_file);
+    }
+}
+
+/// Who holds a lock on the file, where the system tells.
+fn holder(file: &File) -> Holder {
+    match locker(file) {
+        None => Holder::Unknown,
+        Some(pid) if Path::new(&format!("/proc/{pid}")).exists() => Holder::Process(pid),
+        Some(pid) => Holder::Killed(pid),
+    }
+}
+
+/// The process that locked the file.
+fn locker(file: &File) -> Option<u32> {
+    let inode = format!(":{}", file.metadata().ok()?.ino());
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let mut lines = locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let line = lines
+        .find(|words| words.get(1) == Some(&"FLOCK") && words.get(5).is_some_and(|w| w.ends_with(&inode)))?;
+    line.get(4)?.parse().ok()
+}

@@ -1,0 +1,109 @@
+//! `lock`: one action at a time across all of a user's processes and checkouts.
+//!
+//! A lock is a kernel lock on a file in `~/.local/state/iact/locks`, named by the digest of the lock's name. The
+//! file says who holds it, for those who wait: one line, `process 4711: deploy in /home/ann/shop`.
+//!
+//! Invariant: the kernel frees a lock when its holder ends, however that is, and if it was killed, when its command is
+//! gone, too; files are never removed. One place for every process of a user: not the cache, which a variable moves elsewhere, not the runtime
+//! folder, which a session from cron does not have.
+#![allow(clippy::disallowed_methods, reason = "shell: opens and locks files")]
+
+use crate::workspace::Caller;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Where a user's locks are.
+pub fn folder(caller: &Caller) -> PathBuf {
+    match caller.var("HOME").map(PathBuf::from).filter(|home| home.is_absolute()) {
+        Some(home) => home.join(".local/state/iact/locks"),
+        None => {
+            let user = rustix::process::getuid().as_raw();
+            std::env::temp_dir().join(format!("iact-{user}/locks"))
+        }
+    }
+}
+
+/// Held as long as it lives.
+#[derive(Debug)]
+pub struct NamedLock {
+    file: File,
+}
+
+impl NamedLock {
+    /// Takes the lock if nobody holds it; else tells who does.
+    ///
+    /// # Errors
+    /// The file cannot be made or locked, or is somebody else's.
+    pub fn try_acquire(folder: &Path, name: &str, who: &str) -> io::Result<Result<Self, String>> {
+        let mut file = open(folder, name)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK | Errno::INTR) => {
+                let mut holder = String::new();
+                let _ = file.take(4096).read_to_string(&mut holder);
+                return Ok(Err(holder.trim_end().to_owned()));
+            }
+            Err(errno) => return Err(errno.into()),
+        }
+        // A name for those who wait; the lock holds without it.
+        let _ = file.set_len(0).and_then(|()| file.rewind());
+        let _ = file.write_all(format!("process {}: {who}\n", std::process::id()).as_bytes());
+        Ok(Ok(Self { file }))
+    }
+
+    /// The locked file, for who has to hold it on if this process is killed.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+/// The supervisor, who has the file too, does not hold it on.
+impl Drop for NamedLock {
+    fn drop(&mut self) {
+        // What cannot be unlocked is so when both have closed it.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
+fn open(folder: &Path, name: &str) -> io::Result<File> {
+    let path = folder.join(&blake3::hash(name.as_bytes()).to_hex()[..32]);
+    let open = || {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()).open(&path)
+    };
+    let file = match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            open()?
+        }
+        opened => opened?,
+    };
+    if file.metadata()?.uid() != rustix::process::getuid().as_raw() {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the lock belongs to another user"));
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_held_once_by_name_and_says_by_whom() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("new/folder");
+        let try_it = |name: &str, who: &str| NamedLock::try_acquire(&folder, name, who).unwrap();
+        let held = try_it("prod", "deploy in /a").unwrap();
+        assert!(try_it("prod", "x").unwrap_err().ends_with("deploy in /a"));
+        assert!(try_it("staging", "x").is_ok());
+        drop(held);
+        let held = try_it("prod", "b").unwrap();
+        assert!(try_it("prod", "x").unwrap_err().ends_with(": b"));
+        drop(held);
+    }
+}

@@ -1,0 +1,36 @@
+//! Other unixes: starts a program by way of the standard library.
+//!
+//! Invariant: the way taken is `posix_spawn`. The standard library falls back to `fork` if it has to search a changed
+//! PATH itself, so the program has been looked up and has a slash in its name.
+#![allow(clippy::disallowed_methods, reason = "shell: starts processes")]
+
+use super::start::Started;
+use super::{Launch, MARKER, Stdin};
+use rustix::process::Pid;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Starts the program, which is not looked up any more.
+pub(super) fn exec(program: &Path, launch: &Launch<'_>, mark: &OsStr) -> io::Result<Started> {
+    let mut command = Command::new(program);
+    command.arg0(&launch.argv[0]).args(&launch.argv[1..]);
+    command.env_clear().envs(launch.env.iter().map(|(name, value)| (name, value))).env(MARKER, mark);
+    command.current_dir(launch.cwd);
+    match launch.stdin {
+        Stdin::Null => {
+            command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped())
+        }
+        Stdin::Terminal => command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit()),
+    };
+    let mut process = command.spawn()?;
+    Ok(Started {
+        pid: Pid::from_child(&process),
+        end: None,
+        stdout: process.stdout.take().map(OwnedFd::from),
+        stderr: process.stderr.take().map(OwnedFd::from),
+    })
+}

@@ -1,0 +1,60 @@
+//! The mark that every process of an action carries in its environment, by which it is found again.
+//!
+//! `IACT_ACTION=<outer>:<run>.<number>`: the run that started it and the number of the action; an iact inside
+//! an action puts its own behind that of the outer one, so that each finds what it started. It is no part of
+//! an action's fingerprint.
+
+/// The name of the variable.
+pub(crate) const MARKER: &str = "IACT_ACTION";
+
+/// What to look for.
+#[derive(Clone, Debug)]
+pub(super) enum Mark {
+    /// One action: its own part of the mark.
+    Action(String),
+    /// Every action of a run: the part before the point.
+    Run(String),
+}
+
+impl Mark {
+    /// Whether this environment block (as in `/proc/PID/environ`) carries the mark.
+    pub(super) fn is_in(&self, environ: &[u8]) -> bool {
+        environ
+            .split(|byte| *byte == 0)
+            .filter_map(|entry| entry.strip_prefix(MARKER.as_bytes())?.strip_prefix(b"="))
+            .flat_map(|value| value.split(|byte| *byte == b':'))
+            .any(|part| match self {
+                Self::Action(action) => part == action.as_bytes(),
+                Self::Run(run) => {
+                    part.strip_prefix(run.as_bytes()).is_some_and(|rest| rest.starts_with(b"."))
+                }
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Mark;
+
+    #[test]
+    fn a_mark_is_found_whole_and_at_any_depth_of_nesting() {
+        let cases: [(&[u8], bool, bool); 7] = [
+            (b"A=1\0IACT_ACTION=ab.1\0B=2\0", true, true),
+            (b"IACT_ACTION=zz.9:ab.1:cc.3\0", true, true),
+            (b"IACT_ACTION=ab.11\0", false, true),
+            (b"IACT_ACTION=aab.1\0", false, false),
+            (b"XIACT_ACTION=ab.1\0", false, false),
+            (b"A=IACT_ACTION=ab.1\0", false, false),
+            (b"", false, false),
+        ];
+        for (environ, action, run) in cases {
+            assert_eq!(
+                Mark::Action("ab.1".into()).is_in(environ),
+                action,
+                "{}",
+                String::from_utf8_lossy(environ)
+            );
+            assert_eq!(Mark::Run("ab".into()).is_in(environ), run, "{}", String::from_utf8_lossy(environ));
+        }
+    }
+}

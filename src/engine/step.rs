@@ -1,0 +1,388 @@
+//! One action: look up → materialize, or run → collect → store.
+//!
+//! Invariants: a step always comes back with a [`Done`], whatever happened; a result is stored only if the
+//! command exited with 0, nobody signalled it, its whole output was read, all outputs are there, the
+//! postcondition and the proof hold, and no input moved while it ran. Trouble with the cache is a warning and
+//! a miss.
+#![allow(clippy::disallowed_methods, reason = "shell: looks at files, asks the time")]
+
+mod keep;
+mod lookup;
+
+use super::job::{Done, Event, Job, Watched, failure};
+use super::retry::pause_ms;
+use super::shared::Shared;
+use super::spawn::{End, Ended, Stdin};
+use super::{depfile, exports, leftovers};
+use crate::decision::Reason;
+use crate::fingerprint::InputNode;
+use crate::graph::instance::Texts;
+use crate::report::Outcome;
+use crate::scan::walk::Folders;
+use crate::scan::{file_clock_ns, is_unmoved};
+use iact_cache::Restores;
+use iact_cache::chaos::{Bug, planted, point};
+use std::ffi::CStr;
+use std::os::fd::AsFd;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Takes one step of an action. Called on a worker thread.
+pub fn step(shared: &Shared<'_>, mut job: Job<'_>) -> Done {
+    let began = Instant::now();
+    let mut step = Step { shared, done: blank(&job), expired: None, restores: shared.outputs.restores() };
+    step.take(&mut job);
+    ended(step.done, job, began)
+}
+
+/// Restores the result that was there last, if it is in the cache; else all is left to a step. `restores` is handed on
+/// from one to the next.
+pub fn restore<'s>(shared: &'s Shared<'_>, mut job: Job<'_>, restores: &mut Option<Restores<'s>>) -> Done {
+    let began = Instant::now();
+    let from = restores.take().unwrap_or_else(|| shared.outputs.restores());
+    let mut step = Step { shared, done: blank(&job), expired: None, restores: from };
+    match shared.texts(job.action, &[]) {
+        _ if shared.stop.signal().is_some() => step.done.outcome = None,
+        Ok(texts) if step.look_up_known(&mut job, &texts) => {}
+        _ => step.done.outcome = None,
+    }
+    let Step { done, restores: from, .. } = step;
+    *restores = Some(from);
+    ended(done, job, began)
+}
+
+fn ended(mut done: Done, job: Job<'_>, began: Instant) -> Done {
+    done.reason = job.reason;
+    done.duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    done
+}
+
+fn blank(job: &Job<'_>) -> Done {
+    Done {
+        node: job.node,
+        outcome: Some(Outcome::Failed),
+        exit_code: None,
+        message: None,
+        fingerprint: None,
+        duration_ms: 0,
+        command_ms: 0,
+        finished_unix_ms: 0,
+        made: Vec::new(),
+        discovered: Vec::new(),
+        moved: None,
+        exports: Vec::new(),
+        generation: None,
+        log: None,
+        timed_out: false,
+        cancelled: false,
+        warnings: Vec::new(),
+        reason: job.reason.clone(),
+        next: None,
+        holds: false,
+    }
+}
+
+/// A step on its way.
+pub(super) struct Step<'s, 'a> {
+    shared: &'s Shared<'a>,
+    pub(super) done: Done,
+    /// A result that was found is older than it may be.
+    expired: Option<Reason>,
+    restores: Restores<'s>,
+}
+
+/// What became of a command.
+pub(super) struct Ran {
+    pub(super) ended: Ended,
+    /// By the clock of files.
+    pub(super) began_ns: i64,
+    /// Whether everything it wrote is in the log.
+    pub(super) log_whole: bool,
+    /// What it exported.
+    pub(super) exports: Result<exports::Values, String>,
+}
+
+impl<'s, 'a> Step<'s, 'a> {
+    /// A step of a job whose command has run already, with others of its batch.
+    pub(super) fn of_batch(shared: &'s Shared<'a>, job: &Job<'_>) -> Self {
+        let restores = shared.outputs.restores();
+        let mut step = Self { shared, done: blank(job), expired: None, restores };
+        match step.fingerprint(job, &job.inputs) {
+            Ok(digest) => step.done.fingerprint = digest,
+            Err(message) => step.fail(message),
+        }
+        step
+    }
+
+    fn take(&mut self, job: &mut Job<'_>) {
+        let mut texts = match self.shared.texts(job.action, &[]) {
+            Ok(texts) => texts,
+            Err(message) => return self.fail(message),
+        };
+        texts.env.extend(job.values.given.iter().cloned());
+        if self.look_up_known(job, &texts) {
+            return;
+        }
+        let digest = match self.fingerprint(job, &job.inputs) {
+            Ok(digest) => digest,
+            Err(message) => return self.fail(message),
+        };
+        self.done.fingerprint = digest;
+        if let Some(digest) = digest.filter(|_| job.look_up && job.action.cache) {
+            match self.look_up(job, digest, &texts) {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(reason) => job.reason = reason,
+            }
+            if let Some(expired) = self.expired.take() {
+                job.reason = job.reason.clone().min(expired);
+            }
+        }
+        if job.batched {
+            self.done.outcome = None;
+            return;
+        }
+        if job.action.rare().confirm.is_some() && !self.shared.approved.contains(&job.action.name) {
+            return self.fail("it was not confirmed".to_owned());
+        }
+        let started = Event::Started(job.node, job.reason.clone());
+        if self.shared.owns_terminal(job.action) {
+            self.shared.tell(started);
+        } else {
+            self.shared.tell_quietly(started);
+        }
+        if let Err(message) = self.shared.services.need(self.shared, job.action) {
+            return self.fail(message);
+        }
+        self.with_services(job, texts);
+        if self.done.outcome == Some(Outcome::Failed) {
+            self.blame_services(job);
+        }
+        self.shared.services.release(job.action);
+    }
+
+    /// Whether a service that the action uses has died: then that is what went wrong.
+    fn blame_services(&mut self, job: &Job<'_>) -> bool {
+        let Some(trouble) = self.shared.services.trouble(job.action) else { return false };
+        (self.done.cancelled, self.done.timed_out) = (false, false);
+        self.fail(trouble);
+        true
+    }
+
+    fn with_services(&mut self, job: &Job<'_>, mut texts: Texts) {
+        if !job.action.services.is_empty() {
+            match self.shared.texts(job.action, &[]) {
+                Ok(with_ports) => texts = with_ports,
+                Err(message) => return self.fail(message),
+            }
+            texts.env.extend(job.values.given.iter().cloned());
+        }
+        self.attempts(job, &texts);
+    }
+
+    /// Runs the command until it succeeds or `retry` has had enough; its services are ready.
+    fn attempts(&mut self, job: &Job<'_>, texts: &Texts) {
+        for attempt in 1.. {
+            if let Err(message) = leftovers::prepare(self.shared.workspace, job.action) {
+                return self.fail(message);
+            }
+            let ran = self.command(job, texts);
+            if self.blame_services(job) {
+                return;
+            }
+            self.after(job, texts, &ran);
+            let failed = self.done.outcome == Some(Outcome::Failed);
+            let Some(retry) = job.action.retry.as_ref().filter(|_| failed) else { return };
+            let random = u64::from(Instant::now().elapsed().subsec_nanos()) ^ file_clock_ns().cast_unsigned();
+            let Some(pause_ms) = pause_ms(retry, attempt, &ran.ended.end, random) else { return };
+            let (name, how) = (&job.action.name, self.done.message.clone().or(failure(&ran.ended.end)));
+            let pause = crate::manifest::quantity::Duration { ms: pause_ms };
+            let told = format!(
+                "`{name}` failed ({}), attempt {attempt} of {}; again in {pause}",
+                how.unwrap_or_default(),
+                retry.attempts
+            );
+            self.shared.tell(Event::Warning(told));
+            if !self.shared.pause(job.action, pause_ms) {
+                self.done.cancelled = true;
+                return;
+            }
+            let (fingerprint, warnings) = (self.done.fingerprint, std::mem::take(&mut self.done.warnings));
+            self.done = Done { fingerprint, warnings, ..blank(job) };
+        }
+    }
+
+    fn fail(&mut self, message: String) {
+        self.done.outcome = Some(Outcome::Failed);
+        self.done.message = Some(message);
+    }
+
+    fn warn(&mut self, message: String) {
+        self.done.warnings.push(message);
+    }
+
+    fn command(&mut self, job: &Job<'_>, texts: &Texts) -> Ran {
+        let (stem, path) = self.shared.log_path(&job.action.name);
+        let mut log = self.shared.log_writer(path);
+        let began_ns = file_clock_ns();
+        let stdin = if self.shared.owns_terminal(job.action) { Stdin::Terminal } else { Stdin::Null };
+        let exports =
+            (!job.action.rare().exports.is_empty()).then(|| self.shared.exports_path(&job.action.name));
+        let mut texts = std::borrow::Cow::Borrowed(texts);
+        if let Some(path) = &exports {
+            // Without the file it is the command that fails, and says so.
+            let _ = path.parent().map(std::fs::create_dir_all);
+            let _ = std::fs::write(path, "");
+            texts.to_mut().env.push(("IACT_EXPORTS".to_owned(), path.to_string_lossy().into_owned()));
+        }
+        let command = (job.action, texts.argv.as_slice());
+        let ended = self.shared.run_on(stdin, command, &texts, &mut |stream, bytes| {
+            log.write(stream, bytes);
+            self.shared.output(job.node, stream, bytes);
+        });
+        let exports = exports.map_or(Ok(Vec::new()), |path| {
+            let text = std::fs::read(&path).unwrap_or_default();
+            let _ = std::fs::remove_file(&path);
+            let secret = self.shared.secrets.are_in(&text);
+            if secret { Err("it exported a secret".to_owned()) } else { exports::parse(&text) }
+        });
+        let log_whole = match self.shared.finish_log(log) {
+            Ok(wrote) => {
+                self.done.log = wrote.then_some(stem);
+                true
+            }
+            Err(error) => {
+                self.warn(format!("the log of `{}` could not be kept: {error}", job.action.name));
+                false
+            }
+        };
+        if ended.left_running {
+            self.warn(format!("`{}` ended but left processes running", job.action.name));
+        }
+        Ran { ended, began_ns, log_whole, exports }
+    }
+
+    /// What follows the end of the command: facts, postcondition, proof, outputs, the cache.
+    pub(super) fn after(&mut self, job: &Job<'_>, texts: &Texts, ran: &Ran) {
+        self.done.command_ms = ran.ended.duration_ms;
+        self.done.finished_unix_ms = unix_ms();
+        self.done.exports = ran.exports.clone().unwrap_or_default();
+        if let End::Exited(code) = ran.ended.end {
+            self.done.exit_code = Some(code);
+        }
+        let forgiven = match ran.ended.end {
+            End::Cancelled => planted(Bug::StoreOnSignal),
+            End::Signalled(_) => planted(Bug::NoCodeIsZero),
+            _ => false,
+        };
+        if let Some(failure) = failure(&ran.ended.end).filter(|_| !forgiven) {
+            self.done.timed_out = matches!(ran.ended.end, End::TimedOut);
+            self.done.cancelled = matches!(ran.ended.end, End::Cancelled);
+            let limit = job.action.timeout_ms.filter(|_| self.done.timed_out);
+            let limit =
+                limit.map(|ms| format!("timeout after {}", crate::manifest::quantity::Duration { ms }));
+            // A plain exit code is said by whoever shows it.
+            self.done.message = limit.or((self.done.exit_code.is_none()).then_some(failure));
+            return;
+        }
+        point("step.ran");
+        self.discover(job, ran.began_ns);
+        if self.done.moved.is_none() && !planted(Bug::NoRestat) {
+            self.done.moved = self.moved_input(job);
+        }
+        for (what, script) in [("check", &texts.check), ("verify", &texts.verify)] {
+            if let Some(script) = script
+                && let Err(why) = self.shared.script(job.action, texts, script)
+            {
+                return self.fail(format!("`{what}` failed: {why}"));
+            }
+        }
+        let declared = &job.action.rare().exports;
+        if let Err(why) =
+            ran.exports.as_ref().map_err(String::clone).and_then(|all| exports::check(declared, all))
+        {
+            return self.fail(why);
+        }
+        self.keep(job, ran);
+    }
+
+    /// Reads the depfile. A file it names that changed since the command started may have been read before
+    /// that.
+    fn discover(&mut self, job: &Job<'_>, began_ns: i64) {
+        let Some(depfile) = &job.action.depfile else { return };
+        let root = &self.shared.workspace.root;
+        let Ok(text) = std::fs::read(root.join(depfile)) else { return };
+        let declared: rustc_hash::FxHashSet<&[u8]> =
+            declared_inputs_of(job).map(|input| input.path.as_slice()).collect();
+        for written in depfile::parse(&text) {
+            let Some(path) = workspace_path(root, &job.action.cwd, &written) else { continue };
+            let lossy = String::from_utf8_lossy(&path);
+            if declared.contains(path.as_slice()) || self.shared.declared.covers(&lossy) {
+                continue;
+            }
+            if let Some(found) = self.watch(&path) {
+                if found.present.stat.moved_ns() >= began_ns && self.done.moved.is_none() {
+                    self.done.moved = Some(path.clone());
+                }
+                self.done.discovered.push((path, found.present));
+            }
+        }
+    }
+
+    /// The first input that is not what it was when the fingerprint was made, new matches of wildcards
+    /// included.
+    fn moved_input(&self, job: &Job<'_>) -> Option<Vec<u8>> {
+        let root = self.shared.workspace.folder.as_fd();
+        let function = self.shared.workspace.digest_function();
+        let mut path = Vec::new();
+        for input in job.inputs.iter().chain(&job.brought_files) {
+            path.clear();
+            path.extend_from_slice(&input.path);
+            path.push(0);
+            let path = CStr::from_bytes_with_nul(&path).ok()?;
+            if !is_unmoved(root, path, &input.present, function) {
+                return Some(input.path.clone());
+            }
+        }
+        let inputs = job.action.inputs.as_ref()?;
+        if inputs.patterns.roots().is_empty() && !job.inputs.iter().any(|input| input.path.len() < 2) {
+            return None;
+        }
+        let folders =
+            Folders::new(root, self.shared.workspace.gitignore(), &self.shared.declared).on_this_thread();
+        let before: rustc_hash::FxHashSet<&[u8]> =
+            job.inputs.iter().map(|input| input.path.as_slice()).collect();
+        let now = folders.matching(&inputs.patterns).unwrap_or_default();
+        now.into_iter().map(|(path, _)| path).find(|path| !before.contains(path.as_slice()))
+    }
+}
+
+fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn declared_inputs_of<'j>(job: &'j Job<'_>) -> impl Iterator<Item = &'j Watched> {
+    job.inputs.iter().filter(|input| !job.discovered.contains(&input.id))
+}
+
+fn declared_inputs(job: &Job<'_>) -> Vec<Watched> {
+    declared_inputs_of(job).cloned().collect()
+}
+
+/// An input as the tree takes it.
+pub fn input_node(input: &Watched) -> InputNode {
+    let link = input.present.link.as_ref().map(|link| (link.text.clone(), link.through.is_some()));
+    InputNode { path: input.path.clone(), content: input.present.content, link }
+}
+
+/// A path of a depfile: workspace-relative if it lies inside, absolute if outside.
+fn workspace_path(root: &std::path::Path, cwd: &str, written: &[u8]) -> Option<Vec<u8>> {
+    use std::os::unix::ffi::OsStrExt;
+    let written = super::shared::os_path(written);
+    if written.is_absolute() {
+        let inside = written.strip_prefix(root).ok();
+        return Some(inside.unwrap_or(&written).as_os_str().as_bytes().to_vec());
+    }
+    let text = written.to_str()?;
+    crate::path::normalise(cwd, text).ok().map(|normal| normal.path.into_bytes())
+}

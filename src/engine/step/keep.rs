@@ -1,0 +1,172 @@
+//! What becomes of a successful command: its outputs are collected, and its result is stored, as an entry of the
+//! cache and as a generation.
+//!
+//! Invariant: what vouches for nothing (an input moved, output was lost, a dependency is not known for sure) is
+//! collected and not stored.
+#![allow(clippy::disallowed_methods, reason = "shell: temporary files for logs")]
+
+use super::{Ran, Step, declared_inputs};
+use crate::content::{Content, ContentKind};
+use crate::engine::job::{Event, Job, MadeFile, Watched};
+use crate::engine::shared::Shared;
+use crate::engine::{generations, leak};
+use crate::log::LogReader;
+use crate::report::Outcome;
+use crate::scan::read::Present;
+use iact_cache::{
+    CollectError, Collected, Digest, Keep, Node, OutputEntry, OutputFile, OutputKind, StoredResult,
+};
+use std::io::Write;
+
+impl Step<'_, '_> {
+    pub(super) fn keep(&mut self, job: &Job<'_>, ran: &Ran) {
+        if let Some((path, name)) = leak::find(&self.shared.workspace.root, job.action, &self.shared.secrets)
+        {
+            return self.fail(format!(
+                "output `{path}` holds the secret `{name}`, and the cache would: leave it out, or set `cache = false`"
+            ));
+        }
+        let paths: Vec<&str> = job.action.outputs.iter().map(|output| output.path.as_str()).collect();
+        let whole = self.done.moved.is_none() && ran.log_whole && ran.ended.output_complete;
+        let storable = whole && job.action.cache && job.certain && self.done.fingerprint.is_some();
+        let retained = whole && job.action.rare().retain.is_some();
+        let cache = self.shared.cache.as_ref().filter(|cache| (storable || retained) && cache.writes());
+        let function = self.shared.workspace.digest_function();
+        let collect = |keep: Keep<'_>| self.shared.outputs.collect(&paths, keep, self.shared.io_threads);
+        let collected = match cache.and_then(|cache| cache.with_batch(|batch| collect(Keep::In(batch)))) {
+            Some(collected) => collected,
+            None => collect(Keep::DigestsOnly(function)),
+        };
+        let collected = match collected {
+            Ok(collected) => collected,
+            Err(CollectError::MissingOutput(path)) => {
+                return self.fail(format!("output `{path}` is missing"));
+            }
+            Err(error) => return self.fail(error.to_string()),
+        };
+        if cache.is_some() {
+            let result = self.result(job, &collected);
+            if storable {
+                self.store(job, &result);
+            }
+            self.keep_generation(job, &result);
+            let bytes = collected.files.iter().map(|file| file.facts.size).sum();
+            self.publish_if_many(bytes);
+        } else if retained {
+            self.warn(format!("without a cache no generation of `{}` is kept", job.action.name));
+        }
+        self.done.made = made(self.shared, &collected.outputs, collected.files);
+        self.done.outcome = Some(Outcome::Executed);
+    }
+
+    fn result(&mut self, job: &Job<'_>, collected: &Collected) -> StoredResult {
+        let streams = self.log_blobs(job);
+        StoredResult {
+            outputs: collected.outputs.clone(),
+            stdout: streams[0],
+            stderr: streams[1],
+            exports: self.done.exports.clone(),
+            duration_ms: self.done.command_ms,
+            finished_unix_ms: self.done.finished_unix_ms,
+            made_by: String::new(),
+        }
+    }
+
+    /// Keeps the result as a generation too, if there are any.
+    pub(super) fn keep_generation(&mut self, job: &Job<'_>, result: &StoredResult) {
+        let Some(cache) = self.shared.cache.as_ref().filter(|cache| cache.writes()) else { return };
+        if job.action.rare().retain.is_none() {
+            return;
+        }
+        let owner = generations::owner(self.shared.workspace, &job.action.name);
+        let digest = generations::digest(self.shared.workspace.digest_function(), &owner, result);
+        cache.with_batch(|batch| batch.put_result(&digest, result));
+        self.done.generation = Some(digest);
+        self.publish_if_many(0);
+    }
+
+    fn publish_if_many(&self, bytes: u64) {
+        if let Some(cache) = self.shared.cache.as_ref().filter(|cache| cache.added(bytes)) {
+            self.shared.tell(Event::Published(cache.publish()));
+        }
+    }
+
+    fn store(&mut self, job: &Job<'_>, result: &StoredResult) {
+        let cache = self.shared.cache.as_ref().expect("whoever stores has one");
+        let Some(mut digest) = self.done.fingerprint else { return };
+        let mut inputs = declared_inputs(job);
+        if job.action.depfile.is_some() {
+            let key = self.path_set_key(job, &inputs);
+            for (path, present) in &self.done.discovered {
+                let (path, present) = (path.clone(), present.clone());
+                inputs.push(Watched { id: crate::path_table::PathId(u32::MAX), path, present });
+            }
+            let text =
+                |path: &[u8]| String::from_utf8(path.to_vec()).ok().map(|path| ("path".to_owned(), path));
+            let exports: Option<Vec<_>> = self.done.discovered.iter().map(|(path, _)| text(path)).collect();
+            // A name that is no text cannot be found again from another checkout.
+            let (Some(key), Some(exports)) = (key, exports) else { return };
+            let Ok(Some(full)) = self.fingerprint(job, &inputs) else { return };
+            digest = full;
+            self.done.fingerprint = Some(full);
+            let set = StoredResult { exports, ..StoredResult::default() };
+            cache.with_batch(|batch| batch.put_result(&key, &set));
+        }
+        cache.with_batch(|batch| batch.put_result(&digest, result));
+    }
+
+    /// The command's output as blobs: standard output, standard error.
+    fn log_blobs(&mut self, job: &Job<'_>) -> [Option<Digest>; 2] {
+        if self.done.log.is_none() {
+            return [None, None];
+        }
+        let (_, path) = self.shared.log_path(&job.action.name);
+        let split = || -> std::io::Result<[Option<Digest>; 2]> {
+            let mut files = [tempfile::tempfile()?, tempfile::tempfile()?];
+            let [out, err] = &mut files;
+            LogReader::open(&path)?.split(out, err)?;
+            let mut blobs = [None, None];
+            for (file, blob) in files.iter_mut().zip(&mut blobs) {
+                file.flush()?;
+                std::io::Seek::rewind(file)?;
+                let cache = self
+                    .shared
+                    .cache
+                    .as_ref()
+                    .and_then(|cache| cache.with_batch(|batch| batch.put_file(file)));
+                *blob = cache.transpose()?.map(|(digest, _)| digest).filter(|digest| digest.size > 0);
+            }
+            Ok(blobs)
+        };
+        split().unwrap_or_else(|error| {
+            self.warn(format!("the log of `{}` is not in the cache: {error}", job.action.name));
+            [None, None]
+        })
+    }
+}
+
+/// What a restore or a collection left in the workspace, with a declared folder's content from its entry.
+pub(super) fn made(shared: &Shared<'_>, outputs: &[OutputEntry], files: Vec<OutputFile>) -> Vec<MadeFile> {
+    let function = shared.workspace.digest_function();
+    let declared: rustc_hash::FxHashMap<&[u8], &OutputKind> =
+        outputs.iter().map(|output| (output.path.as_bytes(), &output.kind)).collect();
+    let content = |file: &OutputFile, kind: Option<&&OutputKind>| match (&file.node, kind) {
+        (Node::File { digest, executable }, _) => Content::file(*digest, *executable),
+        (Node::Symlink { target, .. }, _) => Content::link(function, target, None),
+        (Node::Directory { digest }, _) => Content { kind: ContentKind::Folder, digest: *digest },
+        (Node::EmptyDirectory, Some(OutputKind::Directory { root, .. })) => {
+            Content { kind: ContentKind::Folder, digest: *root }
+        }
+        (Node::EmptyDirectory, _) => {
+            Content { kind: ContentKind::Folder, digest: Digest { hash: [0; 32], size: 0 } }
+        }
+    };
+    files
+        .into_iter()
+        .map(|file| {
+            let kind = declared.get(file.path.as_slice());
+            let present = Present { stat: file.facts, content: content(&file, kind), link: None };
+            MadeFile { present, declared: kind.is_some(), path: file.path }
+        })
+        .collect()
+}

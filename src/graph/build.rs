@@ -1,0 +1,596 @@
+//! Building the graph: instances first, then edges, then everything that must know its edges to be rendered.
+//!
+//! Invariant: what is known without a wildcard comes before what a wildcard finds, so that no wildcard sees an output; an
+//! edge with variables may make instances, which are resolved too, and never without end.
+
+use super::action::{Action, Inputs, Output};
+use super::instance::{self, Answers, Binding, Bound};
+use super::names::{Decl, Names, Reference, full, number, target};
+use super::overlap::Makers;
+use super::service::{self, Service};
+use super::{Graph, Setting, check, known_vars};
+use crate::error::{Error, Kind, Result, Span};
+use crate::manifest::decl::{Amount, Dep, Manifest, Target, Text, Work};
+use crate::path;
+use crate::plan::{Cleanups, Lists};
+use crate::scan::patterns::Patterns;
+use crate::scan::walk::Outputs;
+use crate::schedule::Demand;
+use crate::template::{File, Layer, Quoting, Scope, Templates, Value};
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+/// The default command in front of a script.
+pub(super) const SHELL: [&str; 4] = ["bash", "-euo", "pipefail", "-c"];
+
+/// Instances that edges with variables may lead to, one from the other.
+const MAX_CHAIN: u32 = 100;
+
+/// A graph on its way.
+pub(super) struct Builder<'a> {
+    pub(super) setting: &'a Setting<'a>,
+    pub(super) names: Names,
+    pub(super) templates: Templates,
+    pub(super) overrides: Arc<Layer>,
+    pub(super) builtin: Arc<Layer>,
+    pub(super) file_vars: Vec<Arc<Layer>>,
+    pub(super) services: Vec<Service>,
+    pub(super) actions: Vec<Action>,
+    pub(super) bounds: Vec<Bound>,
+    pub(super) chain: Vec<u32>,
+    pub(super) outputs: Outputs,
+    pub(super) by_name: FxHashMap<String, u32>,
+    pub(super) of_decl: FxHashMap<(u32, u32), Vec<u32>>,
+}
+
+/// Builds the graph of a workspace.
+///
+/// # Errors
+/// The first thing the format page says is refused, with its place.
+pub fn build(setting: &Setting<'_>) -> Result<Graph> {
+    let manifests = &setting.manifests;
+    instance::refuse_reserved(manifests)?;
+    let layer = |pairs: &mut dyn Iterator<Item = (&str, &str)>| {
+        let mut layer = Layer::default();
+        pairs.for_each(|(name, value)| layer.set_text(name, value));
+        Arc::new(layer)
+    };
+    let mut builder = Builder {
+        setting,
+        names: Names::new(manifests)?,
+        templates: Templates::new(),
+        overrides: layer(&mut setting.overrides.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
+        builtin: Arc::new(instance::builtin(&setting.machine, &setting.args)),
+        file_vars: manifests
+            .iter()
+            .map(|file| layer(&mut file.vars.iter().map(|(name, value)| (&*name.value, &*value.value))))
+            .collect(),
+        services: service::all(manifests),
+        actions: Vec::new(),
+        bounds: Vec::new(),
+        chain: Vec::new(),
+        outputs: Outputs::default(),
+        by_name: FxHashMap::default(),
+        of_decl: FxHashMap::default(),
+    };
+    // Wildcards do not see outputs, so those that are known without a wildcard come first.
+    for by_wildcard in [false, true] {
+        for (at, manifest) in manifests.iter().enumerate() {
+            for (index, target) in manifest.targets.iter().enumerate() {
+                if target.for_each.is_some() == by_wildcard {
+                    builder.instances(Decl { manifest: number(at), target: number(index) }, &[], 0)?;
+                }
+            }
+        }
+        let outputs = builder.actions.iter().flat_map(|action| &action.outputs);
+        builder.outputs = Outputs::new(outputs.map(|output| output.path.clone()).collect());
+    }
+    builder.refuse_unknown_defaults()?;
+    builder.resolve_services()?;
+    let edges = builder.edges()?;
+    builder.finish(edges)
+}
+
+/// The edges of every instance.
+pub(super) struct Edges {
+    pub(super) deps: Vec<Vec<u32>>,
+    pub(super) after: Vec<Vec<u32>>,
+    pub(super) cleanups: Cleanups,
+    /// Names as written in `deps`, with what each means: for `outs_of`.
+    pub(super) written: Vec<Vec<(String, Vec<u32>)>>,
+}
+
+impl Builder<'_> {
+    pub(super) fn manifests(&self) -> &[Manifest] {
+        &self.setting.manifests
+    }
+
+    pub(super) fn at(&self, decl: Decl, span: Span, message: impl Into<String>) -> Box<Error> {
+        Error::new(Kind::Manifest, message).at(&self.manifests()[decl.manifest as usize].source, span)
+    }
+
+    pub(super) fn render(&self, decl: Decl, text: &Text, scope: &Scope) -> Result<String> {
+        let source = &self.manifests()[decl.manifest as usize].source;
+        let rendered = self.templates.render(&text.value, scope, Quoting::None);
+        rendered.map(std::borrow::Cow::into_owned).map_err(|wrong| wrong.into_error(source, text))
+    }
+
+    fn overridden(&self, name: &str) -> Option<&str> {
+        let found = self.setting.overrides.iter().find(|(given, _)| given == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// The instances of a target under an edge's variables, made if they are new.
+    pub(super) fn instances(
+        &mut self,
+        decl: Decl,
+        edge: &[(String, String)],
+        chain: u32,
+    ) -> Result<Vec<u32>> {
+        if edge.is_empty()
+            && let Some(known) = self.of_decl.get(&(decl.manifest, decl.target))
+        {
+            return Ok(known.clone());
+        }
+        let mut made = Vec::new();
+        for axes in self.combinations(decl, edge) {
+            let manifests = Arc::clone(&self.setting.manifests);
+            let own = target(&manifests, decl);
+            let extra = self.extra_vars(decl, edge);
+            let binding = Binding {
+                manifests: &manifests,
+                overrides: &self.overrides,
+                builtin: &self.builtin,
+                file_vars: &self.file_vars,
+                templates: &self.templates,
+            };
+            let scope = binding.scope(decl, edge, &axes)?;
+            let mut parts: Vec<String> = axes.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            parts.extend(extra.iter().map(|(name, value)| format!("{name}={value}")));
+            match &own.for_each {
+                None => made.push(self.instance(Bound { decl, scope }, &parts, None, chain)?),
+                Some(each) => {
+                    for file in self.each_file(decl, &each.glob, &scope)? {
+                        let mut parts = parts.clone();
+                        parts.push(file.clone());
+                        let bound = Bound { decl, scope: scope.clone() };
+                        made.push(self.instance(bound, &parts, Some(file), chain)?);
+                    }
+                }
+            }
+        }
+        if edge.is_empty() {
+            self.of_decl.insert((decl.manifest, decl.target), made.clone());
+        }
+        Ok(made)
+    }
+
+    /// Every combination of the matrix, narrowed by the command line and by an edge.
+    fn combinations(&self, decl: Decl, edge: &[(String, String)]) -> Vec<Vec<(String, String)>> {
+        let mut all: Vec<Vec<(String, String)>> = vec![Vec::new()];
+        for (axis, values) in &target(self.manifests(), decl).matrix {
+            let given = self.overridden(&axis.value).map(str::to_owned);
+            let chosen = given
+                .or_else(|| edge.iter().find(|(name, _)| *name == axis.value).map(|pair| pair.1.clone()));
+            let values: Vec<String> = match chosen {
+                Some(value) => vec![value],
+                None => values.iter().map(|value| value.value.clone()).collect(),
+            };
+            let with = |combination: &Vec<(String, String)>, value: &String| {
+                combination.iter().cloned().chain([(axis.value.clone(), value.clone())]).collect()
+            };
+            all = all.iter().flat_map(|one| values.iter().map(move |value| with(one, value))).collect();
+        }
+        all
+    }
+
+    /// The variables of an edge that make an instance of its own: not those of the matrix, nor those that
+    /// change nothing.
+    fn extra_vars<'e>(&self, decl: Decl, edge: &'e [(String, String)]) -> Vec<&'e (String, String)> {
+        let own = target(self.manifests(), decl);
+        let file_vars = &self.manifests()[decl.manifest as usize].vars;
+        let is_axis = |name: &str| own.matrix.iter().any(|(axis, _)| axis.value == name);
+        let default = |name: &str| {
+            let mut declared = own.vars.iter().chain(file_vars);
+            declared.find(|(var, _)| var.value == name).map(|(_, value)| &value.value)
+        };
+        edge.iter()
+            .filter(|(name, value)| {
+                !is_axis(name) && default(name) != Some(value) && self.overridden(name).is_none()
+            })
+            .collect()
+    }
+
+    fn each_file(&self, decl: Decl, glob: &Text, scope: &Scope) -> Result<Vec<String>> {
+        let folder = &self.manifests()[decl.manifest as usize].folder;
+        let written = self.render(decl, glob, scope)?;
+        let pattern = pattern(folder, &written).map_err(|why| self.at(decl, glob.span, why))?;
+        let patterns = Patterns::compile(vec![pattern])
+            .map_err(|bad| self.at(decl, glob.span, format!("`{written}` is not a glob")).because(bad))?;
+        let found = (self.setting.files)(&patterns)?;
+        Ok(found.into_iter().filter(|file| !self.outputs.covers(file)).collect())
+    }
+
+    fn instance(&mut self, bound: Bound, parts: &[String], file: Option<String>, chain: u32) -> Result<u32> {
+        let Bound { decl, scope } = bound;
+        let manifests = Arc::clone(&self.setting.manifests);
+        let (manifest, own) = (&manifests[decl.manifest as usize], target(&manifests, decl));
+        let mut name = full(&manifest.folder, &own.name.value);
+        if !parts.is_empty() {
+            name = format!("{name}[{}]", parts.join(","));
+        }
+        if let Some(&known) = self.by_name.get(&name) {
+            return Ok(known);
+        }
+        let mut layer = Layer::default();
+        if let Some(file) = &file {
+            let path = File { path: path::relative_to(&manifest.folder, file) };
+            layer.set("files", Value::Files(vec![path.clone()]));
+            layer.set("file", Value::File(path));
+        }
+        let scope = if file.is_some() { scope.with_layer(Arc::new(layer)) } else { scope };
+        let mut outputs = Vec::with_capacity(own.outputs.len());
+        for text in &own.outputs {
+            let written = self.render(decl, text, &scope)?;
+            let normal = path::normalise_output(&manifest.folder, &written)
+                .map_err(|why| self.at(decl, text.span, why.to_string()))?;
+            outputs.push(Output { path: normal.path, is_folder: normal.folder });
+        }
+        let id = number(self.actions.len());
+        self.actions.push(Action {
+            name: name.clone(),
+            is_group: matches!(own.work, Work::Group),
+            folder: manifest.folder.clone(),
+            outputs,
+            file,
+            ..Action::default()
+        });
+        self.by_name.insert(name, id);
+        self.bounds.push(Bound { decl, scope });
+        self.chain.push(chain);
+        Ok(id)
+    }
+
+    fn refuse_unknown_defaults(&self) -> Result<()> {
+        let root = &self.manifests()[0];
+        for text in &root.workspace.default {
+            let name = Reference::parse(&text.value).name;
+            if self.names.find("", name).is_none() {
+                let wrong = Error::new(Kind::Manifest, format!("the default goal `{name}` is not defined"));
+                return Err(wrong.at(&root.source, text.span).suggest(name, self.names.candidates("")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Resolves `deps` and `after` of every instance; edges with variables may add instances, which are
+    /// resolved too.
+    fn edges(&mut self) -> Result<Edges> {
+        let manifests = Arc::clone(&self.setting.manifests);
+        let mut edges =
+            Edges { deps: Vec::new(), after: Vec::new(), cleanups: Cleanups::default(), written: Vec::new() };
+        let mut next = 0;
+        while next < self.actions.len() {
+            let decl = self.bounds[next].decl;
+            let own = target(&manifests, decl);
+            let (mut deps, mut written) = (Vec::new(), Vec::new());
+            for dep in &own.deps {
+                let found = self.dep(next, decl, dep)?;
+                written.push((dep.target.value.clone(), found.clone()));
+                deps.extend(found);
+            }
+            deps.extend(self.deps_by_services(decl)?);
+            let mut after = self.named(next, decl, &own.after)?;
+            if let Some(rare) = own.rare.as_deref() {
+                let lists = [&rare.on_failure, &rare.finally].map(|names| self.named(next, decl, names));
+                let [on_failure, finally] = lists;
+                edges.cleanups.add(number(next), on_failure?, finally?);
+            }
+            for list in [&mut deps, &mut after] {
+                list.sort_unstable();
+                list.dedup();
+            }
+            edges.deps.push(deps);
+            edges.after.push(after);
+            edges.written.push(written);
+            next += 1;
+        }
+        Ok(edges)
+    }
+
+    fn named(&mut self, from: usize, decl: Decl, names: &[Text]) -> Result<Vec<u32>> {
+        let mut found = Vec::new();
+        for name in names {
+            found.extend(self.dep(from, decl, &Dep { target: name.clone(), vars: Vec::new() })?);
+        }
+        Ok(found)
+    }
+
+    fn dep(&mut self, from: usize, decl: Decl, dep: &Dep) -> Result<Vec<u32>> {
+        let manifests = Arc::clone(&self.setting.manifests);
+        let folder = &manifests[decl.manifest as usize].folder;
+        let reference = Reference::parse(&dep.target.value);
+        let Some(found) = self.names.find(folder, reference.name) else {
+            let owner = &self.actions[from].name;
+            let message = format!("target `{owner}` depends on `{}`, which is not defined", reference.name);
+            let wrong = self.at(decl, dep.target.span, message);
+            return Err(wrong.suggest(reference.name, self.names.candidates(folder)));
+        };
+        let mut vars: Vec<(String, String)> = Vec::new();
+        for (name, value) in &dep.vars {
+            let scope = self.bounds[from].scope.clone();
+            vars.push((name.value.clone(), self.render(decl, value, &scope)?));
+        }
+        vars.extend(
+            reference
+                .select
+                .iter()
+                .filter(|(name, _)| !name.is_empty())
+                .map(|(n, v)| ((*n).into(), (*v).into())),
+        );
+        for (name, _) in &vars {
+            self.refuse_unknown_var(found, name)
+                .map_err(|wrong| wrong.at(&manifests[decl.manifest as usize].source, dep.target.span))?;
+        }
+        let chain = self.chain[from] + u32::from(!vars.is_empty());
+        if chain > MAX_CHAIN {
+            return Err(self.at(
+                decl,
+                dep.target.span,
+                "dependencies with variables lead to ever new instances",
+            ));
+        }
+        let made = self.instances(found, &vars, chain)?;
+        let file = reference.select.iter().find(|(name, _)| name.is_empty()).map(|(_, file)| *file);
+        let chosen: Vec<u32> = match file {
+            None => return Ok(made),
+            Some(file) => {
+                let is_it = |id: &u32| self.actions[*id as usize].file.as_deref() == Some(file);
+                made.into_iter().filter(is_it).collect()
+            }
+        };
+        if chosen.is_empty() {
+            return Err(self.at(
+                decl,
+                dep.target.span,
+                format!("`{}` selects no instance", dep.target.value),
+            ));
+        }
+        Ok(chosen)
+    }
+
+    pub(super) fn refuse_unknown_var(&self, decl: Decl, name: &str) -> Result<()> {
+        let own = target(self.manifests(), decl);
+        let known = known_vars(self.manifests(), decl);
+        if known.contains(&name) {
+            return Ok(());
+        }
+        let message = format!("`{}` has no variable `{name}`", own.name.value);
+        Err(Error::new(Kind::Manifest, message).suggest(name, known))
+    }
+
+    fn finish(mut self, edges: Edges) -> Result<Graph> {
+        let pools = check::pools(self.manifests())?;
+        let outputs = self.actions.iter().enumerate();
+        let outputs = outputs.flat_map(|(id, action)| {
+            action.outputs.iter().map(move |output| (output.path.clone(), number(id)))
+        });
+        let makers = Makers::new(outputs.collect());
+        check::overlaps(self.manifests(), &self.bounds, &self.actions, &makers)?;
+        check::spares_iactfiles(self.manifests(), &self.bounds, &self.actions, &makers)?;
+        let behind = edges.cleanups.order(self.actions.len());
+        check::cycles(self.manifests(), &self.bounds, &self.actions, [&edges.deps, &edges.after, &behind])?;
+        self.define_services(&edges)?;
+        for id in 0..self.actions.len() {
+            self.complete(id, &edges, &pools)?;
+        }
+        for id in 0..self.actions.len() {
+            let dep_of = |on| check::brings(&edges.deps, &self.actions, number(id), on);
+            let literals = check::inputs(
+                (self.manifests(), &self.bounds[id]),
+                &self.actions,
+                number(id),
+                &makers,
+                &dep_of,
+            )?;
+            if let Some(inputs) = &mut self.actions[id].inputs {
+                inputs.literals = literals;
+            }
+        }
+        let mut default = vec![false; self.actions.len()];
+        for (at, manifest) in self.manifests().iter().enumerate() {
+            let own = (0..manifest.targets.len())
+                .filter_map(|index| self.of_decl.get(&(number(at), number(index))));
+            own.flatten().for_each(|&id| default[id as usize] = true);
+        }
+        let mut lists = (Lists::default(), Lists::default());
+        edges.deps.into_iter().for_each(|list| lists.0.push(list));
+        edges.after.into_iter().for_each(|list| lists.1.push(list));
+        Ok(Graph {
+            manifests: Arc::clone(&self.setting.manifests),
+            decls: self.bounds.iter().map(|bound| bound.decl).collect(),
+            actions: self.actions,
+            deps: lists.0,
+            after: lists.1,
+            cleanups: edges.cleanups,
+            pools,
+            makers,
+            names: self.names,
+            services: Arc::new(self.services),
+            templates: Arc::new(self.templates),
+            default,
+            by_name: self.by_name,
+            of_decl: self.of_decl,
+        })
+    }
+
+    /// Renders everything of an instance that needs to know its edges.
+    fn complete(&mut self, id: usize, edges: &Edges, pools: &[(String, u32)]) -> Result<()> {
+        let manifests = Arc::clone(&self.setting.manifests);
+        let decl = self.bounds[id].decl;
+        let (manifest, own) = (&manifests[decl.manifest as usize], target(&manifests, decl));
+        let folder = &manifest.folder;
+        if instance::templated(own).any(|text| crate::template::is_template(&text.value))
+            || has_templates(&manifests, decl)
+        {
+            self.bounds[id].scope = self.own_scope(id, edges)?;
+        }
+        let scope = self.bounds[id].scope.clone();
+        let shell = shell(&manifests, own);
+        let texts = instance::texts(&manifests, &self.templates, &self.bounds[id], &shell)?;
+        let cwd = own
+            .cwd
+            .as_ref()
+            .map(|text| self.render(decl, text, &scope).map(|cwd| (text, cwd)))
+            .transpose()?;
+        let cwd = match cwd {
+            None => folder.clone(),
+            Some((text, cwd)) => {
+                path::normalise(folder, &cwd).map_err(|why| self.at(decl, text.span, why.to_string()))?.path
+            }
+        };
+        let depfile = match &own.depfile {
+            None => None,
+            Some(text) => {
+                let written = self.render(decl, text, &scope)?;
+                Some(
+                    path::normalise(folder, &written)
+                        .map_err(|why| self.at(decl, text.span, why.to_string()))?
+                        .path,
+                )
+            }
+        };
+        let inputs = self.inputs(id, &scope)?;
+        let tools = own.tools.iter().map(|tool| self.render(decl, tool, &scope)).collect::<Result<_>>()?;
+        // A batch renders its command again with all of its files.
+        let batched = own.for_each.as_ref().is_some_and(|each| each.batch.is_some());
+        let rare = self.rare(decl, &scope)?;
+        // What is kept is proved again elsewhere, so its proof is rendered with other paths.
+        let late = batched || own.verify.is_some() || instance::is_late(&manifests, &self.templates, decl);
+        let sorted = |list: &[Text]| {
+            let mut names: Vec<String> = list.iter().map(|name| name.value.clone()).collect();
+            names.sort_unstable();
+            names.dedup();
+            names
+        };
+        let bound = late.then(|| Box::new(self.bounds[id].clone()));
+        let demand = self.demand(decl, pools)?;
+        let services = self.services_of(decl)?;
+        let action = &mut self.actions[id];
+        (action.argv, action.env, action.probes) = (texts.argv, texts.env, texts.probes);
+        (action.check, action.verify) = (texts.check, texts.verify);
+        (action.cwd, action.depfile, action.inputs, action.tools) = (cwd, depfile, inputs, tools);
+        (action.late, action.shell, action.demand) = (bound, shell, demand);
+        (action.pass_env, action.untracked_env) = (sorted(&own.pass_env), sorted(&own.untracked_env));
+        action.services = services;
+        action.keep_outputs = own.keep_outputs;
+        action.cache = own.cache.unwrap_or(true);
+        action.remote = own.remote.unwrap_or(true);
+        action.relocatable = own.relocatable.unwrap_or(true);
+        action.timeout_ms = own.timeout_ms;
+        action.batch = own.for_each.as_ref().and_then(|each| each.batch).unwrap_or(0);
+        action.severity = own.rare.as_ref().map(|rare| rare.severity).unwrap_or_default();
+        action.retry = own.rare.as_ref().and_then(|rare| rare.retry.clone());
+        action.demand.exclusive |= rare.as_ref().is_some_and(|rare| rare.interactive);
+        action.rare = rare;
+        Ok(())
+    }
+
+    /// The scope with `out`, `outs` and answers about dependencies.
+    fn own_scope(&self, id: usize, edges: &Edges) -> Result<Scope> {
+        let folder = &self.actions[id].folder;
+        let relative = |output: &Output| path::relative_to(folder, &output.path);
+        let outs: Vec<String> = self.actions[id].outputs.iter().map(relative).collect();
+        let mut layer = Layer::default();
+        if let Some(first) = outs.first() {
+            layer.set_text("out", first);
+        }
+        layer.set("outs", Value::List(outs));
+        let services = self.services_of(self.bounds[id].decl)?;
+        let services = service::ports(&self.services, self.manifests(), &services);
+        let mut answers =
+            Answers { folder: folder.clone(), outs: Vec::new(), exporters: Vec::new(), services };
+        for (written, ids) in &edges.written[id] {
+            let (mut all, mut exporters) = (Vec::new(), Vec::new());
+            ids.iter().for_each(|&on| {
+                check::each_member(&edges.deps, &self.actions, on, &mut |member| {
+                    all.extend(
+                        self.actions[member as usize].outputs.iter().map(|output| output.path.clone()),
+                    );
+                    let declared = target(self.manifests(), self.bounds[member as usize].decl).rare.as_ref();
+                    let names = declared.iter().flat_map(|rare| rare.exports.iter());
+                    let names = names.map(|name| name.value.clone()).collect();
+                    exporters.push((self.actions[member as usize].name.clone(), names));
+                })
+            });
+            answers.outs.push((written.clone(), all));
+            answers.exporters.push((written.clone(), exporters));
+        }
+        Ok(self.bounds[id].scope.with_layer(Arc::new(layer)).with_lookup(Arc::new(answers)))
+    }
+
+    fn inputs(&self, id: usize, scope: &Scope) -> Result<Option<Inputs>> {
+        let decl = self.bounds[id].decl;
+        let own = target(self.manifests(), decl);
+        let file = self.actions[id].file.clone();
+        if own.inputs.is_none() && file.is_none() {
+            return Ok(None);
+        }
+        let folder = &self.manifests()[decl.manifest as usize].folder;
+        let declared = own.inputs.as_deref().unwrap_or_default();
+        let mut texts = Vec::with_capacity(declared.len());
+        for text in declared {
+            let written = self.render(decl, text, scope)?;
+            texts.push(pattern(folder, &written).map_err(|why| self.at(decl, text.span, why))?);
+        }
+        let mut patterns = Patterns::compile(texts).map_err(|bad| {
+            let text = &declared[bad.index];
+            self.at(decl, text.span, format!("`{}` is not a glob", text.value)).because(bad)
+        })?;
+        if let Some(file) = file {
+            patterns.add_literal(file);
+        }
+        Ok(Some(Inputs { patterns, literals: Vec::new() }))
+    }
+
+    fn demand(&self, decl: Decl, pools: &[(String, u32)]) -> Result<Demand> {
+        let own = target(self.manifests(), decl);
+        let pool = match &own.pool {
+            None => None,
+            Some(text) => match pools.iter().position(|(name, _)| *name == text.value) {
+                Some(at) => Some(number(at)),
+                None => {
+                    let wrong = self.at(decl, text.span, format!("pool `{}` is not defined", text.value));
+                    return Err(wrong.suggest(&text.value, pools.iter().map(|(name, _)| name.as_str())));
+                }
+            },
+        };
+        let cpus = match own.cpus {
+            None => 1,
+            Some(Amount::Count(count)) => count.max(1),
+            Some(Amount::All) => u32::MAX,
+        };
+        let memory_bytes = own.rare.as_ref().and_then(|rare| rare.memory_bytes).unwrap_or(0);
+        Ok(Demand { cpus, memory_bytes, pool, exclusive: own.exclusive })
+    }
+}
+
+fn has_templates(manifests: &[Manifest], decl: Decl) -> bool {
+    let env = manifests[0].env.iter().chain(&manifests[decl.manifest as usize].env);
+    env.map(|(_, value)| value).any(|text| crate::template::is_template(&text.value))
+}
+
+fn shell(manifests: &[Manifest], own: &Target) -> Vec<String> {
+    let declared = own.shell.as_ref().or(manifests[0].workspace.shell.as_ref());
+    match declared {
+        Some(words) => words.iter().map(|word| word.value.clone()).collect(),
+        None => SHELL.map(str::to_owned).to_vec(),
+    }
+}
+
+/// A declared pattern, workspace-relative, its `!` kept.
+fn pattern(folder: &str, written: &str) -> std::result::Result<String, String> {
+    let (bang, rest) = written.strip_prefix('!').map_or(("", written), |rest| ("!", rest));
+    let normal = path::normalise(folder, rest).map_err(|why| why.to_string())?;
+    Ok(format!("{bang}{}", normal.path))
+}

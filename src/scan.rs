@@ -1,0 +1,169 @@
+//! The workspace's files as a run sees them: looked at once each, in parallel, read only where a memo cannot
+//! vouch.
+//!
+//! Invariant: within a run a path shows one content until the engine says otherwise ([`Files::put`],
+//! [`Files::forget`]), and that content is the file's as of a stat that the engine compares again after every
+//! action.
+#![allow(clippy::disallowed_methods, reason = "shell: looks at files, asks the file system's clock")]
+
+pub mod patterns;
+pub mod read;
+pub mod walk;
+
+use crate::content::{Memo, Stat};
+use crate::journal::Journal;
+use crate::path_table::PathId;
+use iact_cache::DigestFunction;
+use rayon::prelude::*;
+use read::{Present, Seen};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Below that many paths the threads would cost more than they bring.
+const WORTH_THREADS: usize = 128;
+
+/// What a run has seen so far.
+pub struct Files {
+    root: OwnedFd,
+    function: DigestFunction,
+    /// Whether stats of this file system may vouch for contents.
+    memo_holds: bool,
+    seen: Vec<Option<Seen>>,
+}
+
+impl Files {
+    /// Nothing seen yet.
+    pub fn new(root: OwnedFd, function: DigestFunction) -> Self {
+        let memo_holds = keeps_times(root.as_fd());
+        Self { root, function, memo_holds, seen: Vec::new() }
+    }
+
+    /// The workspace's folder.
+    pub fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// Whether stats of this file system may vouch for contents.
+    pub fn keeps_times(&self) -> bool {
+        self.memo_holds
+    }
+
+    /// What contents are digested with.
+    pub fn function(&self) -> DigestFunction {
+        self.function
+    }
+
+    /// Looks at all of these that were not seen yet; what was read is remembered in the journal.
+    pub fn look(&mut self, journal: &mut Journal, ids: impl IntoIterator<Item = PathId>) {
+        self.seen.resize(journal.paths.len(), None);
+        let mut wanted: Vec<PathId> = ids.into_iter().filter(|id| self.seen[id.index()].is_none()).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let now_ns = file_clock_ns();
+        let one = |&id: &PathId| {
+            let known = |stat: &Stat| {
+                journal.memo(id).filter(|_| self.memo_holds).and_then(|memo| memo.vouches(stat))
+            };
+            read::look(self.root.as_fd(), journal.paths.c_str(id), self.function, known)
+        };
+        let found: Vec<Seen> = if wanted.len() < WORTH_THREADS {
+            wanted.iter().map(one).collect()
+        } else {
+            wanted.par_iter().with_min_len(64).map(one).collect()
+        };
+        for (id, seen) in wanted.into_iter().zip(found) {
+            if let Seen::Present(present) = &seen {
+                remember(journal, id, present, now_ns);
+            }
+            self.seen[id.index()] = Some(seen);
+        }
+    }
+
+    /// What was seen at a path that was looked at.
+    pub fn get(&self, id: PathId) -> &Seen {
+        self.seen.get(id.index()).and_then(Option::as_ref).unwrap_or(&Seen::Absent)
+    }
+
+    /// An action made this: seen without another look.
+    pub fn put(&mut self, journal: &mut Journal, id: PathId, present: Present) {
+        remember(journal, id, &present, file_clock_ns());
+        self.seen.resize(journal.paths.len(), None);
+        self.seen[id.index()] = Some(Seen::Present(present));
+    }
+
+    /// The path has to be looked at again.
+    pub fn forget(&mut self, id: PathId) {
+        if let Some(seen) = self.seen.get_mut(id.index()) {
+            *seen = None;
+        }
+    }
+}
+
+/// Writes a memo only if it says something new; a link is read anew each time, but not the file behind it.
+fn remember(journal: &mut Journal, id: PathId, present: &Present, now_ns: i64) {
+    let (stat, content) = match &present.link {
+        None if present.stat.is_file() => (present.stat, present.content),
+        Some(link) => match link.through {
+            Some(through) => through,
+            None => return,
+        },
+        None => return,
+    };
+    let memo = Memo::new(stat, content, now_ns);
+    let old = journal.memo(id);
+    if old.is_none_or(|old| old.stat != stat || old.content != content || memo.trusted && !old.trusted) {
+        journal.remember_file(id, memo);
+    }
+}
+
+/// The time that the file system would give a file now, for local ones: the kernel's coarse clock.
+pub fn file_clock_ns() -> i64 {
+    let now = rustix::time::clock_gettime(coarse_clock());
+    now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec)
+}
+
+#[cfg(target_os = "linux")]
+fn coarse_clock() -> rustix::time::ClockId {
+    rustix::time::ClockId::RealtimeCoarse
+}
+
+#[cfg(not(target_os = "linux"))]
+fn coarse_clock() -> rustix::time::ClockId {
+    rustix::time::ClockId::Realtime
+}
+
+/// Whether the file system keeps times by this machine's clock: not over a network, not in another program.
+#[cfg(target_os = "linux")]
+pub fn keeps_times(root: BorrowedFd<'_>) -> bool {
+    const FOREIGN: [u32; 7] =
+        [0x6969, 0x6573_5546, 0x0102_1997, 0x517b, 0xfe53_4d42, 0xff53_4d42, 0x5346_414f];
+    rustix::fs::fstatfs(root).is_ok_and(|fs| !FOREIGN.contains(&(fs.f_type as u32)))
+}
+
+/// Whether the file system keeps times by this machine's clock.
+#[cfg(not(target_os = "linux"))]
+pub fn keeps_times(_: BorrowedFd<'_>) -> bool {
+    true
+}
+
+/// Whether an input still is what it was before the action ran.
+///
+/// Where times have whole seconds a file can be written twice without its stat telling; then it is read again.
+pub fn is_unmoved(
+    root: BorrowedFd<'_>,
+    path: &std::ffi::CStr,
+    before: &Present,
+    function: DigestFunction,
+) -> bool {
+    let same = |follow, stat: &Stat| matches!(read::stat(root, path, follow), Ok(Some(now)) if now == *stat);
+    let through = before.link.as_ref().and_then(|link| link.through).map(|(stat, _)| stat);
+    let end = through.unwrap_or(before.stat);
+    let is_coarse = |stat: &Stat| stat.mtime_ns % SECOND_NS == 0 && stat.ctime_ns % SECOND_NS == 0;
+    same(false, &before.stat)
+        && through.is_none_or(|stat| same(true, &stat))
+        // A link by itself is made anew, never written to.
+        && (!is_coarse(&end)
+            || !end.is_file()
+            || read::look(root, path, function, |_| None).content() == Some(before.content))
+}
+
+const SECOND_NS: i64 = 1_000_000_000;

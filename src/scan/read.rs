@@ -1,0 +1,222 @@
+//! What is at a path now: its stat, and its content read and digested.
+//!
+//! Invariant: content is that of a file which did not move while it was read; what cannot be read is a value
+//! with a reason, never a guess. A FIFO, a socket or a device is never opened for long (`O_NONBLOCK`, then
+//! `fstat`). Files are read in pieces and never mapped: a file that shrinks under a mapping is a signal,
+//! under a read an end.
+#![allow(clippy::disallowed_methods, reason = "shell: reads files")]
+
+use crate::content::{Content, ContentKind, Stat};
+use iact_cache::{Digest, DigestFunction, Hasher};
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+use std::cell::RefCell;
+use std::ffi::CStr;
+use std::fmt;
+use std::os::fd::BorrowedFd;
+
+/// Why the content of a path cannot be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// A FIFO, a socket or a device.
+    Special(&'static str),
+    /// It changed each time it was read.
+    Moving,
+    /// What the system says.
+    System(Errno),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Special(what) => {
+                write!(f, "is {what}, which has no content to digest; exclude it with `!`")
+            }
+            Self::Moving => f.write_str("changes while it is being read"),
+            Self::System(errno) => write!(f, "cannot be read: {errno}"),
+        }
+    }
+}
+
+/// A link's own facts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// What it says.
+    pub text: Vec<u8>,
+    /// The regular file that reading through it ends at.
+    pub through: Option<(Stat, Content)>,
+}
+
+/// What is at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Present {
+    /// Of the path itself, links not followed.
+    pub stat: Stat,
+    /// What is there.
+    pub content: Content,
+    /// If it is a link.
+    pub link: Option<Box<Link>>,
+}
+
+/// What a look at a path showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Nothing is there.
+    Absent,
+    /// Something with a content.
+    Present(Present),
+    /// Something whose content cannot be told.
+    Trouble(Trouble),
+}
+
+impl Seen {
+    /// The content, if there is one.
+    pub fn content(&self) -> Option<Content> {
+        match self {
+            Self::Present(present) => Some(present.content),
+            _ => None,
+        }
+    }
+}
+
+/// The stat of a path; `None` if nothing is there.
+///
+/// # Errors
+/// What the system says.
+pub fn stat(root: BorrowedFd<'_>, path: &CStr, follow: bool) -> Result<Option<Stat>, Errno> {
+    let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+    match rustix::fs::statat(root, path, flags) {
+        Ok(stat) => Ok(Some(Stat::from(&stat))),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Looks at a path. `known` vouches for the content of a regular file that shows this stat.
+pub fn look(
+    root: BorrowedFd<'_>,
+    path: &CStr,
+    function: DigestFunction,
+    known: impl Fn(&Stat) -> Option<Content>,
+) -> Seen {
+    let found = match stat(root, path, false) {
+        Ok(Some(found)) => found,
+        Ok(None) => return Seen::Absent,
+        Err(errno) => return Seen::Trouble(Trouble::System(errno)),
+    };
+    look_at(root, path, function, found, known)
+}
+
+/// The same where the stat is there already.
+pub fn look_at(
+    root: BorrowedFd<'_>,
+    path: &CStr,
+    function: DigestFunction,
+    found: Stat,
+    known: impl Fn(&Stat) -> Option<Content>,
+) -> Seen {
+    if found.is_file() {
+        if let Some(content) = known(&found) {
+            return Seen::Present(Present { stat: found, content, link: None });
+        }
+        return match read_file(root, path, function) {
+            Ok(None) => Seen::Absent,
+            Ok(Some((stat, content))) => Seen::Present(Present { stat, content, link: None }),
+            Err(trouble) => Seen::Trouble(trouble),
+        };
+    }
+    if found.is_link() {
+        return look_link(root, path, function, found, known).unwrap_or_else(Seen::Trouble);
+    }
+    if found.is_folder() {
+        let content = Content { kind: ContentKind::Folder, digest: Digest { hash: [0; 32], size: 0 } };
+        return Seen::Present(Present { stat: found, content, link: None });
+    }
+    Seen::Trouble(Trouble::Special(special(found.mode)))
+}
+
+fn look_link(
+    root: BorrowedFd<'_>,
+    path: &CStr,
+    function: DigestFunction,
+    found: Stat,
+    known: impl Fn(&Stat) -> Option<Content>,
+) -> Result<Seen, Trouble> {
+    let text = match rustix::fs::readlinkat(root, path, Vec::new()) {
+        Ok(text) => text.into_bytes(),
+        Err(Errno::NOENT) => return Ok(Seen::Absent),
+        Err(errno) => return Err(Trouble::System(errno)),
+    };
+    let through = match stat(root, path, true) {
+        Ok(Some(end)) if end.is_file() => match known(&end) {
+            Some(content) => Some((end, content)),
+            None => read_file(root, path, function)?,
+        },
+        // A loop of links, or one that may not be followed: what it says is all there is to it.
+        _ => None,
+    };
+    let content = Content::link(function, &text, through.map(|(_, content)| content));
+    Ok(Seen::Present(Present { stat: found, content, link: Some(Box::new(Link { text, through })) }))
+}
+
+const TRIES: u32 = 3;
+const PIECE_LEN: usize = 128 * 1024;
+
+thread_local! {
+    static PIECE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Reads a regular file, links followed; again if it moved meanwhile.
+fn read_file(
+    root: BorrowedFd<'_>,
+    path: &CStr,
+    function: DigestFunction,
+) -> Result<Option<(Stat, Content)>, Trouble> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    for _ in 0..TRIES {
+        let file = match rustix::fs::openat(root, path, flags, Mode::empty()) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(Trouble::System(errno)),
+        };
+        let facts = || rustix::fs::fstat(&file).map(|stat| Stat::from(&stat)).map_err(Trouble::System);
+        let before = facts()?;
+        if !before.is_file() {
+            return Err(Trouble::Special(special(before.mode)));
+        }
+        let mut hasher = Hasher::new(function);
+        PIECE.with_borrow_mut(|piece| {
+            piece.resize(PIECE_LEN, 0);
+            let mut read = 0;
+            loop {
+                match rustix::io::read(&file, &mut *piece) {
+                    Ok(0) => return Ok(()),
+                    Ok(count) => {
+                        hasher.update(&piece[..count]);
+                        read += count as u64;
+                        // What is appended meanwhile shows in the facts; a size of nothing may be untold (`/proc`).
+                        if read == before.size {
+                            return Ok(());
+                        }
+                    }
+                    Err(Errno::INTR) => {}
+                    Err(errno) => return Err(Trouble::System(errno)),
+                }
+            }
+        })?;
+        if facts()? == before {
+            return Ok(Some((before, Content::file(hasher.finish(), before.is_executable()))));
+        }
+    }
+    Err(Trouble::Moving)
+}
+
+fn special(mode: u32) -> &'static str {
+    match mode & 0o170_000 {
+        0o010_000 => "a FIFO",
+        0o140_000 => "a socket",
+        0o020_000 | 0o060_000 => "a device",
+        0o040_000 => "a folder",
+        _ => "no regular file",
+    }
+}

@@ -1,0 +1,70 @@
+//! Folders with an Iactfile of their own.
+
+use crate::space::Space;
+
+fn tree() -> Space {
+    let space = Space::new(
+        "[workspace]\ninclude = ['libs/*', 'app']\n[vars]\nv = 'root'\n[env]\nROOT = '1'\n[target.test]\nrun = 'echo root {{ v }} >> @LOG@'\n[target.all]\ndeps = ['libs/a:test', 'libs/b:test', 'app:test']\n",
+    );
+    for folder in ["libs/a", "libs/b"] {
+        space.iactfile_in(folder, "[target.test]\ninputs = ['x']\noutputs = ['o/y']\nrun = 'echo $(basename $PWD) >> @LOG@; cp x o/y'\n");
+        space.write(format!("{folder}/x"), folder);
+    }
+    space.iactfile_in(
+        "app",
+        "[target.test]\ndeps = ['libs/a:test', ':test', 'lint']\ninputs = ['x']\nrun = 'cat ../libs/a/o/y >> @LOG@; echo >> @LOG@'\n[target.lint]\nrun = 'echo lint $PWD >> @LOG@'\n",
+    );
+    space.write("app/x", "1");
+    space
+}
+
+#[test]
+fn names_are_looked_up_in_the_own_folder_first() {
+    let space = tree();
+    let run = space.build(&["all", "-j1"]);
+    let names: Vec<String> = run.outcomes().into_keys().collect();
+    assert_eq!(names, ["app:lint", "app:test", "libs/a:test", "libs/b:test", "test"]);
+    let run = space.iact(["build", "--json", "test"]).dir("libs/b").run().expect_code(0);
+    assert_eq!(run.with("up_to_date"), ["libs/b:test"], "{run}");
+    let run = space.iact(["build", "--json", ":test"]).dir("libs/b/o").run().expect_code(0);
+    assert_eq!(run.with("executed"), ["test"], "{run}");
+    let run = space.iact(["build", "--json", "all"]).dir("app").run().expect_code(0);
+    assert_eq!(run.outcomes().len(), 5, "the root's, where the nearer has none: {run}");
+    assert!(!space.has("app/.iact") && !space.has("libs/a/.iact"), "one memory for all");
+}
+
+#[test]
+fn another_folder_and_another_file_can_be_meant() {
+    let space = tree();
+    let run = space.iact(["build", "--json", "-C", "libs/a", "test"]).run().expect_code(0);
+    assert_eq!(run.with("executed"), ["libs/a:test"], "{run}");
+    space.write("other.toml", "[target.only]\nrun = 'true'\n");
+    let run = space.iact(["build", "--json", "-f", "other.toml", "only"]).run().expect_code(0);
+    assert_eq!(run.with("executed"), ["only"], "{run}");
+}
+
+#[test]
+fn a_mistake_in_a_folder_is_told_with_its_file() {
+    let space = tree();
+    space.iactfile_in("libs/b", "[target.test]\ndeps = ['tset']\nrun = 'x'\n");
+    let run = space.iact(["build", "all"]).run().expect_code(2);
+    assert!(run.err.contains("libs/b/Iactfile.toml:2:9") && run.err.contains("`tset`"), "{run}");
+}
+
+#[test]
+fn an_iactfile_further_up_that_does_not_include_this_one_is_not_meant() {
+    let space = tree();
+    space.iactfile_in("alone", "[target.mine]\nrun = 'echo mine >> @LOG@'\n");
+    let run = space.iact(["build", "--json", "mine"]).dir("alone").run().expect_code(0);
+    assert_eq!(run.with("executed"), ["mine"], "{run}");
+    assert!(space.has("alone/.iact"));
+    space.iact(["build", "--json", "all"]).dir("alone").run().expect_code(2);
+}
+
+#[test]
+fn the_search_stops_at_a_repository() {
+    let space = tree();
+    std::fs::create_dir_all(space.path("vendor/.git")).unwrap();
+    let run = space.iact(["build", "test"]).dir("vendor").run().expect_code(2);
+    assert!(run.err.contains("Iactfile.toml"), "{run}");
+}

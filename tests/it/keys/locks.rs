@@ -1,0 +1,107 @@
+//! `lock`: one at a time, across processes and checkouts.
+
+use crate::space::{Space, mark, until};
+use rustix::process::Signal;
+
+const LOCKED: &str = "[target.t]\nlock = 'prod'\nrun = 'echo in >> @LOG@; sleep 0.2; echo out >> @LOG@'\n";
+
+#[test]
+fn two_checkouts_and_two_targets_take_turns() {
+    let space = Space::new(&format!(
+        "{LOCKED}{}[target.all]\ndeps = ['t', 'u']\n",
+        LOCKED.replace("target.t", "target.u")
+    ));
+    let other = space.checkout("other");
+    let runs = [&space, &other].map(|space| space.iact(["build", "-j4", "all"]).start());
+    for run in runs {
+        run.wait().expect_code(0);
+    }
+    assert_eq!(space.trail(), ["in", "out"].repeat(4));
+}
+
+/// A run that holds the lock until the file `go` is there.
+fn holder(space: &Space) -> crate::space::Started {
+    let started = space.iact(["build", "--json", "hold"]).start();
+    until("the lock is held", || space.base().join("held").exists());
+    started
+}
+
+const HOLD: &str = "[target.hold]\nlock = 'prod'\nrun = 'touch @BASE@/held; until test -e @BASE@/go; do sleep 0.02; done; echo hold >> @LOG@'\n";
+
+#[test]
+fn who_waits_says_for_whom_and_holds_no_slot() {
+    let space = Space::new(&format!(
+        "{HOLD}{LOCKED}[target.beside]\nrun = 'echo beside >> @LOG@'\n[target.all]\ndeps = ['t', 'beside']\n"
+    ));
+    let other = space.checkout("other");
+    let holding = holder(&space);
+    let waiting = other.iact(["build", "--json", "-j1", "all"]).start();
+    until("the other has run beside it", || {
+        waiting.out().contains(r#""target":"beside","outcome":"executed""#)
+    });
+    until("it says for whom it waits", || waiting.out().contains("waits for the lock"));
+    let said = waiting.out();
+    assert!(said.contains("`t` waits for the lock `prod`, held by process"), "{said}");
+    assert!(said.contains(&format!("hold in {}", space.ws.display())), "{said}");
+    space.write("../go", "");
+    holding.wait().expect_code(0);
+    waiting.wait().expect_code(0);
+    assert_eq!(space.trail(), ["beside", "hold", "in", "out"]);
+}
+
+#[test]
+fn a_signal_ends_the_wait_and_a_killed_holder_frees_the_lock() {
+    let space = Space::new(&format!("{HOLD}{LOCKED}"));
+    let other = space.checkout("other");
+    let holding = holder(&space);
+    let waiting = other.iact(["build", "--json", "t"]).start();
+    until("it waits", || waiting.out().contains("waits for the lock"));
+    waiting.signal(Signal::INT);
+    let run = waiting.wait();
+    assert_eq!((run.signal, run.outcomes()["t"].as_str()), (Some(2), "cancelled"), "{run}");
+    holding.signal(Signal::KILL);
+    holding.wait();
+    other.build(&["t"]);
+    assert_eq!(space.trail(), ["in", "out"]);
+}
+
+#[test]
+fn what_is_up_to_date_takes_no_lock() {
+    let space = Space::new(&format!(
+        "{HOLD}[target.t]\nlock = 'prod'\ninputs = []\nrun = 'echo t >> @LOG@'\n[target.{}]\nrun = 'true'\n",
+        mark()
+    ));
+    let other = space.checkout("other");
+    other.build(&["t"]);
+    let holding = holder(&space);
+    assert_eq!(other.build(&["t"]).outcomes()["t"], "up_to_date");
+    space.write("../go", "");
+    holding.wait().expect_code(0);
+}
+
+/// Ends half a second after it was asked to.
+const SLOW_TO_END: &str = "[target.slow]\n@LOCK@run = 'exec >/dev/null 2>&1; trap \"sleep 0.5; echo over >> @LOG@; exit\" TERM; touch @BASE@/held; while :; do sleep 0.02; done'\n[target.t]\n@LOCK@run = 'echo next >> @LOG@'\n";
+
+#[test]
+fn what_a_killed_iact_started_is_gone_before_the_next_build_of_the_workspace_begins() {
+    let space = Space::new(&SLOW_TO_END.replace("@LOCK@", ""));
+    let killed = space.iact(["build", "slow"]).start();
+    until("it runs", || space.base().join("held").exists());
+    killed.signal(Signal::KILL);
+    killed.wait();
+    let next = space.iact(["build", "t"]).run().expect_code(0);
+    assert!(next.err.contains("of an iact that was killed"), "{next}");
+    assert_eq!(space.trail(), ["over", "next"]);
+}
+
+#[test]
+fn a_killed_holders_command_is_gone_before_the_lock_is_free() {
+    let space = Space::new(&SLOW_TO_END.replace("@LOCK@", "lock = 'prod'\n"));
+    let other = space.checkout("other");
+    let killed = space.iact(["build", "slow"]).start();
+    until("it runs", || space.base().join("held").exists());
+    killed.signal(Signal::KILL);
+    killed.wait();
+    other.build(&["t"]);
+    assert_eq!(space.trail(), ["over", "next"]);
+}

@@ -1,0 +1,188 @@
+//! Outputs: what is made ready before, demanded after, and brought back from the cache.
+
+use crate::dice::Dice;
+use crate::space::{Space, is_root, set_mode, skipped, tree};
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::Path;
+
+/// A random tree: files, programs, links, empty folders, files with the same content.
+fn grow(dice: &mut Dice, at: &Path, depth: usize) {
+    std::fs::create_dir_all(at).unwrap();
+    for number in 0..dice.below(6) {
+        let path = at.join(format!("n{number}"));
+        match dice.below(7) {
+            0 | 1 if depth > 0 => grow(dice, &path, depth - 1),
+            2 => std::fs::create_dir(&path).unwrap(),
+            3 => symlink(["n0", "nowhere", "../n1", "."][dice.below(4)], &path).unwrap(),
+            kind => {
+                let length = [0, 1, 10, 5000, 70_000][dice.below(5)];
+                std::fs::write(&path, vec![b'a' + u8::try_from(dice.below(2)).unwrap(); length]).unwrap();
+                set_mode(&path, if kind == 4 { 0o755 } else { 0o644 });
+            }
+        }
+    }
+}
+
+#[test]
+fn any_tree_comes_back_as_it_was() {
+    let space = Space::new("[target.t]\ninputs = ['seed']\noutputs = ['d']\nrun = 'cp -a @BASE@/made d'\n");
+    let made = space.base().join("made");
+    for seed in 0..40 {
+        crate::space::remove(&made);
+        grow(&mut Dice::new(seed), &made, 3);
+        space.write("seed", format!("{seed}"));
+        space.build(&["t"]);
+        let expected = tree(&made);
+        assert_eq!(tree(&space.path("d")), expected, "seed {seed}, executed");
+        // From nothing, and from what another tree left behind.
+        if seed % 2 == 0 {
+            space.remove("d");
+        } else {
+            space.remove("d");
+            grow(&mut Dice::new(seed + 1000), &space.path("d"), 3);
+        }
+        let run = space.build(&["t"]);
+        let restored = tree(&space.path("d"));
+        assert!(run.kinds() == ["cached"] || run.kinds() == ["up_to_date"], "seed {seed}: {run}");
+        assert_eq!(restored, expected, "seed {seed}, restored");
+        assert_eq!(space.build(&["t"]).kinds(), ["up_to_date"], "seed {seed}");
+    }
+}
+
+#[test]
+fn modes_come_back_whatever_the_umask() {
+    let space = Space::new(
+        "[target.t]\ninputs = ['in']\noutputs = ['d']\nrun = 'mkdir d; echo 1 > d/plain; echo 2 > d/program; chmod 755 d/program; echo 3 > d/odd; chmod 4711 d/odd'\n",
+    );
+    space.write("in", "1");
+    for umask in ["000", "022", "077"] {
+        let line = format!("umask {umask}; exec \"$0\" build t");
+        for _ in 0..2 {
+            let done = space.program("bash").args(["-c", &line, crate::space::IACT]).output().unwrap();
+            assert!(done.status.success());
+            let bits = |name: &str| std::fs::metadata(space.path(name)).unwrap().mode() & 0o7777;
+            assert!(bits("d/plain") & 0o111 == 0 && bits("d/program") & 0o100 != 0, "{umask}");
+            assert!(bits("d/plain") & 0o600 == 0o600, "{umask}: its owner may write it");
+            space.remove("d");
+        }
+    }
+    space.build(&["t"]);
+    assert_eq!(std::fs::metadata(space.path("d/odd")).unwrap().mode() & 0o7000, 0, "no setuid from a cache");
+}
+
+#[test]
+fn what_was_there_before_goes_unless_it_is_kept() {
+    for (keep, expected) in [("", "fresh\n"), ("keep_outputs = true\n", "old\nfresh\n")] {
+        let space = Space::new(&format!(
+            "[target.t]\ninputs = ['in']\noutputs = ['far/down/o']\n{keep}run = 'echo fresh >> far/down/o'\n"
+        ));
+        space.write("in", "1");
+        space.write("far/down/o", "old\n");
+        space.build(&["t"]);
+        assert_eq!(space.read("far/down/o"), expected);
+    }
+}
+
+#[test]
+fn leftovers_are_removed_as_links_and_never_through_them() {
+    let space = Space::new(
+        "[target.t]\ninputs = ['in']\noutputs = ['o', 'd']\nrun = 'cp in o; mkdir -p d; cp in d/x'\n",
+    );
+    let precious = space.base().join("precious");
+    std::fs::create_dir(&precious).unwrap();
+    std::fs::write(precious.join("x"), "precious").unwrap();
+    for content in ["1", "2", "1"] {
+        space.write("in", content);
+        for (link, to) in [("o", precious.join("x")), ("d", precious.clone())] {
+            space.remove(link);
+            symlink(to, space.path(link)).unwrap();
+        }
+        space.build(&["t"]);
+        assert_eq!((space.read("o"), space.read("d/x")), (content.into(), content.into()));
+        assert_eq!(std::fs::read_to_string(precious.join("x")).unwrap(), "precious");
+    }
+    // A link in the way to an output that leaves the workspace.
+    let space = Space::new("[target.t]\ninputs = ['in']\noutputs = ['way/o']\nrun = 'cp in way/o'\n");
+    space.write("in", "1");
+    space.build(&["t"]);
+    let outside = space.base().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    space.remove("way");
+    symlink(&outside, space.path("way")).unwrap();
+    let run = space.try_build(&["t"]);
+    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0, "nothing is restored outside: {run}");
+}
+
+#[test]
+fn an_output_that_is_no_file_fails_the_action() {
+    for (what, make) in
+        [("FIFO", "mkfifo o"), ("device", "ln -s /dev/null o; mknod o c 1 3 2>/dev/null || mkfifo o")]
+    {
+        if what == "device" && !is_root() {
+            skipped("only the superuser makes devices");
+            continue;
+        }
+        let make = if what == "device" { "mknod o c 1 3" } else { make };
+        let space = Space::new(&format!("[target.t]\ninputs = []\noutputs = ['o']\nrun = '{make}'\n"));
+        let run = space.iact(["build", "--json", "t"]).limit(15).run();
+        assert_eq!((run.code, run.kinds()), (Some(1), vec!["failed".into()]), "{what}: {run}");
+        assert!(run.said().contains('o'), "{run}");
+    }
+}
+
+#[test]
+fn a_command_that_changes_its_own_inputs_is_found_out() {
+    let space = Space::new(
+        "[target.t]\ninputs = ['in']\noutputs = ['o']\nrun = 'echo t >> @LOG@; echo more >> in; cp in o'\n",
+    );
+    space.write("in", "1\n");
+    for _ in 0..2 {
+        let run = space.build(&["t"]);
+        assert_eq!((run.kinds(), space.trail().len()), (vec!["executed".into()], 1), "{run}");
+        assert!(run.warnings().iter().any(|warning| warning.contains("`in`")), "{run}");
+    }
+}
+
+#[test]
+fn an_input_edited_during_the_run_in_any_way_is_not_stored() {
+    let edits = [
+        ("in place", "echo new > in"),
+        ("same size, time put back", "touch -r in @BASE@/time; echo New > in; touch -r @BASE@/time in"),
+        ("renamed over", "echo new > in.new; mv in.new in"),
+        ("there and back", "cp in @BASE@/old; echo new > in; cp @BASE@/old in"),
+        ("a file more", "echo new > src/more"),
+        ("a file less", "rm src/one"),
+        ("behind a link", "echo new > behind"),
+        ("the executable bit", "chmod 755 in"),
+    ];
+    for (what, edit) in edits {
+        let space = Space::new(
+            "[target.t]\ninputs = ['in', 'src/*', 'link']\noutputs = ['o']\nrun = 'cat in > o; ls src >> o; if [ -e @BASE@/edit ]; then sh @BASE@/edit; rm @BASE@/edit; fi; echo t >> @LOG@'\n",
+        );
+        for (name, content) in [("in", "old\n"), ("src/one", "1\n"), ("behind", "x\n")] {
+            space.write(name, content);
+        }
+        symlink("behind", space.path("link")).unwrap();
+        let base = space.base().to_str().unwrap().to_owned();
+        std::fs::write(space.base().join("edit"), edit.replace("@BASE@", &base)).unwrap();
+        let run = space.build(&["t"]);
+        assert_eq!(run.warnings().len(), 1, "{what}: it is said: {run}");
+        space.trail();
+        let run = space.build(&["t"]);
+        assert_eq!((run.kinds(), space.trail().len()), (vec!["executed".into()], 1), "{what}: {run}");
+        assert_eq!(space.build(&["t"]).kinds(), ["up_to_date"], "{what}");
+    }
+}
+
+#[test]
+fn many_restored_programs_can_be_run_at_once() {
+    let space = Space::new(
+        "[target.make]\ninputs = []\noutputs = ['bin']\nrun = 'mkdir bin; for i in $(seq 60); do cp /bin/true bin/p$i; done'\n\
+         [target.use]\nmatrix = { n = ['1','2','3','4'] }\ndeps = ['make']\nrun = 'for p in bin/*; do ./$p; done'\n",
+    );
+    space.build(&["make"]);
+    space.remove("bin");
+    let run = space.build(&["use", "-j4"]);
+    assert_eq!(run.outcomes()["make"], "cached", "{run}");
+    assert!(std::fs::metadata(space.path("bin/p1")).unwrap().nlink() == 1, "no hard link into the cache");
+}

@@ -1,0 +1,71 @@
+//! Programs and what they say of themselves, as a part of the fingerprint.
+
+use crate::space::{Space, set_mode};
+use std::os::unix::fs::symlink;
+
+fn with_tool(iactfile: &str) -> (Space, String) {
+    let space = Space::new(iactfile);
+    let folder = space.base().join("bin");
+    std::fs::create_dir(&folder).unwrap();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    (space, path)
+}
+
+fn put(space: &Space, name: &str, says: &str) {
+    let path = space.base().join(name);
+    std::fs::write(&path, format!("#!/bin/sh\necho {says}\n")).unwrap();
+    set_mode(&path, 0o755);
+}
+
+#[test]
+fn the_content_of_a_tool_counts_and_its_place_does_not() {
+    let (space, path) = with_tool(
+        "[target.t]\ninputs = []\noutputs = ['o']\ntools = ['mytool']\nrun = 'mytool > o; echo t >> @LOG@'\n",
+    );
+    let build = |path: &str| space.iact(["build", "--json", "t"]).env("PATH", path).run();
+    let missing = build(&path).expect_code(4);
+    assert!(missing.err.contains("`mytool`") && missing.err.contains("Iactfile.toml:4:"), "{missing}");
+    assert!(!space.has(".iact") || space.trail().is_empty());
+    put(&space, "bin/mytool", "1");
+    assert_eq!(build(&path).expect_code(0).kinds(), ["executed"]);
+    put(&space, "bin/mytool", "2");
+    let run = build(&path).expect_code(0);
+    assert_eq!((run.reason("t").as_str(), space.read("o").as_str()), ("tool_changed mytool", "2\n"));
+    put(&space, "bin/mytool", "1");
+    assert_eq!(build(&path).expect_code(0).kinds(), ["cached"]);
+    // The same program at the end of a link in another folder.
+    std::fs::create_dir(space.base().join("bin2")).unwrap();
+    std::fs::rename(space.base().join("bin/mytool"), space.base().join("bin2/real")).unwrap();
+    symlink("../bin2/real", space.base().join("bin/mytool")).unwrap();
+    space.trail();
+    build(&path).expect_code(0);
+    assert!(space.trail().is_empty(), "where the program lies makes no difference");
+    // Another one earlier on PATH.
+    std::fs::create_dir(space.base().join("first")).unwrap();
+    put(&space, "first/mytool", "3");
+    let earlier = format!("{}:{path}", space.base().join("first").display());
+    let run = build(&earlier).expect_code(0);
+    assert_eq!((run.reason("t").as_str(), space.read("o").as_str()), ("tool_changed mytool", "3\n"), "{run}");
+}
+
+#[test]
+fn what_a_probe_prints_counts_and_its_failure_fails_the_target() {
+    let space = Space::new(
+        "[target.t]\ninputs = []\noutputs = ['o']\nprobes = ['cat @BASE@/version', 'echo noise >&2']\nrun = 'cp @BASE@/version o; echo t >> @LOG@'\n[target.child]\ndeps = ['t']\nrun = 'echo child >> @LOG@'\n",
+    );
+    let version = space.base().join("version");
+    std::fs::write(&version, "1").unwrap();
+    space.build(&["t"]);
+    assert_eq!(space.outcome("t"), "up_to_date");
+    std::fs::write(&version, "2").unwrap();
+    let run = space.build(&["t"]);
+    assert_eq!(run.reason("t"), "probe_changed cat {}/version".replace("{}", space.base().to_str().unwrap()));
+    std::fs::write(&version, "1").unwrap();
+    assert_eq!((space.outcome("t"), space.read("o")), ("cached".into(), "1".into()));
+    std::fs::remove_file(&version).unwrap();
+    space.trail();
+    let run = space.try_build(&["child"]).expect_code(1);
+    assert_eq!((run.with("failed"), run.with("skipped")), (vec!["t".into()], vec!["child".into()]), "{run}");
+    assert!(run.said().contains("cat "), "the probe is named: {run}");
+    assert!(space.trail().is_empty());
+}

@@ -1,0 +1,76 @@
+//! `iact cache …`.
+
+use super::{chain, each, json, out};
+use crate::space::harm;
+
+#[test]
+fn the_cache_is_measured_listed_and_swept() {
+    let space = chain();
+    assert_eq!(json(&space, &["cache", "du", "--json"], 0)["total_bytes"], 0);
+    assert!(!space.cache.exists(), "asking makes nothing");
+    space.build(&["all"]);
+    let usage = json(&space, &["cache", "du", "--json"], 0);
+    assert_eq!((&usage["results"], usage["path"].as_str()), (&2.into(), space.cache.to_str()));
+    let listed = json(&space, &["cache", "ls", "--json"], 0);
+    let mut targets = each(&listed, "target");
+    targets.sort_unstable();
+    assert_eq!(targets, ["a", "b"]);
+    assert!(out(&space, &["cache", "ls"]).contains("out/b"));
+    assert_eq!(json(&space, &["cache", "gc", "--json"], 0)["results"], 0, "within the limits nothing goes");
+    assert_eq!(json(&space, &["cache", "gc", "--max-size=1B", "--json"], 0)["results"], 2);
+    space.iact(["cache", "gc", "--max-size", "1G"]).run().expect_code(2);
+    assert_eq!(json(&space, &["cache", "du", "--json"], 0)["results"], 0);
+}
+
+#[test]
+fn verify_tells_damage_by_its_exit_code_and_mends_if_told_to() {
+    let space = chain();
+    space.build(&["all"]);
+    assert_eq!(json(&space, &["cache", "verify", "--json"], 0)["ok"], true);
+    let blob = space.cache_files().into_iter().find(|path| path.to_string_lossy().contains("/cas/")).unwrap();
+    harm(&blob, false);
+    for args in [&["cache", "verify", "--json"][..], &["cache", "verify", "--json", "--read-data"]] {
+        let told = json(&space, args, 3);
+        assert!(!told["damaged"].as_array().unwrap().is_empty() && blob.exists(), "{told}");
+    }
+    space.iact(["cache", "verify", "--read-data=0%"]).run().expect_code(2);
+    space.iact(["cache", "verify", "--repair"]).run().expect_code(3);
+    assert!(!blob.exists());
+    assert!(out(&space, &["cache", "verify"]).contains("all sound"));
+}
+
+#[test]
+fn results_are_forgotten_by_target_or_by_fingerprint() {
+    let space = chain();
+    let run = space.build(&["all"]);
+    let (a, b) = (run.fingerprint("a"), run.fingerprint("b"));
+    space.trail();
+    assert_eq!(json(&space, &["cache", "forget", "first", "--json"], 0)["forgotten"], serde_json::json!([a]));
+    assert_eq!(out(&space, &["cache", "forget", &b[..12]]), format!("forgot {b}\n"));
+    assert!(out(&space, &["cache", "forget", "a"]).is_empty());
+    space.iact(["cache", "forget", "abcdef0123456789"]).run().expect_code(2);
+    out(&space, &["clean"]);
+    space.build(&["all"]);
+    assert_eq!(space.trail(), ["a", "b"], "nothing was left to restore");
+}
+
+#[test]
+fn clear_removes_all_of_it_and_says_what() {
+    let space = chain();
+    space.build(&["all"]);
+    assert!(out(&space, &["cache", "clear"]).starts_with("removed 2 results, "));
+    let usage = json(&space, &["cache", "du", "--json"], 0);
+    assert_eq!((&usage["results"], &usage["blobs"]), (&0.into(), &0.into()));
+    space.build(&["all", "--force"]);
+    assert_eq!(json(&space, &["cache", "clear", "--json"], 0)["results"], 2);
+}
+
+#[test]
+fn the_cache_can_be_looked_after_from_anywhere() {
+    let space = chain();
+    space.build(&["all"]);
+    let run = space.iact(["cache", "du", "--json"]).dir("..").run().expect_code(0);
+    assert!(run.out.contains("\"results\": 2"), "{run}");
+    space.write("Iactfile.toml", "[target.\n");
+    assert_eq!(json(&space, &["cache", "ls", "--json"], 0).as_array().unwrap().len(), 2);
+}
