@@ -34,7 +34,7 @@ mod tree;
 
 pub use reap::{Usage, collect_orphans};
 pub use stop::Stop;
-pub use supervisor::{ARGUMENT, RUN, Supervision, supervise, supervise_if_asked};
+pub use supervisor::{ARGUMENT, Supervision, supervise, supervise_if_asked};
 
 use super::lock::WorkspaceLock;
 use super::terminal::Terminal;
@@ -48,7 +48,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
-use supervisor::Supervisor;
+use supervisor::{Entry, Supervisor};
 
 /// What a command reads from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,13 +191,11 @@ impl Children {
         let _terminal = (launch.stdin == Stdin::Terminal).then(Terminal::save);
         let entry = supervisor.filter(|_| launch.stdin == Stdin::Null).map(Supervisor::enter);
         let begin = Instant::now();
-        let mut running = match Running::start(launch, &mark, format!("{}.{number}", self.run)) {
+        let place = entry.as_ref().map(Entry::place);
+        let mut running = match Running::start(launch, &mark, format!("{}.{number}", self.run), place) {
             Ok(running) => running,
             Err(error) => return Ended::without_running(End::NotStarted(error)),
         };
-        if let (Some(entry), Some(group)) = (&entry, running.group()) {
-            entry.runs(group);
-        }
         if let Some(started) = whole {
             started(running.take_rest_along());
         }

@@ -11,6 +11,7 @@
 #![allow(unsafe_code, reason = "no safe wrapper starts a process without looking at every signal")]
 
 use super::start::Started;
+use super::supervisor::Place;
 use super::{Launch, MARKER, Stdin};
 use crate::engine::signal::{ENDING, is_ignored};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -42,13 +43,20 @@ struct Orders {
     cwd: *const c_char,
     /// What becomes descriptors 0 to 2, and whether it leads a group of its own.
     captured: Option<[RawFd; 3]>,
+    /// Where its group is to be written.
+    place: Option<(RawFd, libc::off_t)>,
     changed_signals: &'static [c_int],
     /// Why the child could not do all of it.
     errno: c_int,
 }
 
 /// Starts the program, which is not looked up any more.
-pub(super) fn exec(program: &Path, launch: &Launch<'_>, mark: &OsStr) -> io::Result<Started> {
+pub(super) fn exec(
+    program: &Path,
+    launch: &Launch<'_>,
+    mark: &OsStr,
+    place: Option<Place<'_>>,
+) -> io::Result<Started> {
     let mut texts = Texts::default();
     let (at, cwd) = (texts.add(&[program.as_os_str()])?, texts.add(&[launch.cwd.as_os_str()])?);
     let argv = launch.argv.iter().map(|word| texts.add(&[word])).collect::<io::Result<Vec<usize>>>()?;
@@ -65,6 +73,7 @@ pub(super) fn exec(program: &Path, launch: &Launch<'_>, mark: &OsStr) -> io::Res
         envp: texts.pointers(&env),
         cwd: texts.pointer(cwd),
         captured,
+        place: place.and_then(|place| Some((place.table.as_raw_fd(), place.offset.try_into().ok()?))),
         changed_signals: changed_signals(),
         errno: 0,
     };
@@ -174,6 +183,7 @@ extern "C" fn child(orders: *mut c_void) -> c_int {
         let put_back = |signal: &c_int| libc::sigaction(*signal, &raw const default, ptr::null_mut()) == 0;
         let done = orders.changed_signals.iter().all(put_back)
             && orders.captured.is_none_or(|captured| {
+                orders.place.into_iter().for_each(register);
                 libc::setpgid(0, 0) == 0 && (0..).zip(captured).all(|(to, from)| libc::dup2(from, to) == to)
             })
             && libc::chdir(orders.cwd) == 0
@@ -183,6 +193,16 @@ extern "C" fn child(orders: *mut c_void) -> c_int {
         }
         orders.errno = *libc::__errno_location();
         libc::_exit(127)
+    }
+}
+
+/// The child's: writes its group there.
+fn register((table, offset): (RawFd, libc::off_t)) {
+    // SAFETY: both are async-signal-safe, and the bytes outlive the call. Memory is all that can be missing; the mark
+    // still finds the command then.
+    unsafe {
+        let group = i64::from(libc::getpid()).to_le_bytes();
+        libc::pwrite(table, group.as_ptr().cast(), group.len(), offset);
     }
 }
 

@@ -9,7 +9,6 @@
 
 use super::end_pipe::end_pipe;
 use super::mark::Mark;
-use super::supervisor::RUN;
 use super::tree::Look;
 use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
@@ -17,7 +16,6 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use rustix::time::{ClockId, clock_gettime};
 use std::fs::File;
 use std::io::{self, Read};
-use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -64,36 +62,6 @@ pub(super) fn tick() -> Tick {
 pub(super) fn birth() -> Tick {
     let us = rustix::process::getpid().as_raw_pid();
     read_process(us, &mut Vec::new()).map_or(0, |process| process.born)
-}
-
-/// For the supervisor, after iact's death: the group leaders of this session that were orphaned to the same parent as we
-/// and were born in those ticks; `with_bare` also those without an environment, which may be in the middle of an `exec`
-/// and anybody's. Other runs whose iact died at the same time have such orphans, too: their supervisors, known by their
-/// variable, and whoever has still to become one. That one is as yet this program, as nobody of ours is: who has not got
-/// to its `exec` keeps the pipe open by whose end we learn of the death.
-pub(super) fn orphaned_groups(born: &RangeInclusive<Tick>, mark: &Mark, with_bare: bool) -> Vec<Pid> {
-    let parent = rustix::process::getppid().map_or(0, Pid::as_raw_pid);
-    let session = rustix::process::getsid(None).map_or(0, Pid::as_raw_pid);
-    let program = |of: &str| std::fs::read_link(format!("/proc/{of}/exe")).ok();
-    let ours = program("self");
-    let mut buffer = Vec::new();
-    // Ticks are cut off, here and there.
-    let born = born.start().saturating_sub(1)..=born.end() + 1;
-    let leads = |process: &Process| {
-        let is_orphan = process.parent == parent && process.session == session && !process.is_zombie;
-        is_orphan && process.group == process.pid && born.contains(&process.born)
-    };
-    let found: Vec<Process> = pids().filter_map(|pid| read_process(pid, &mut buffer)).filter(leads).collect();
-    let mut is_of_the_run = |process: &Process| {
-        let is_known = read_whole(Path::new(&format!("/proc/{}/environ", process.pid)), &mut buffer);
-        if !is_known || buffer.is_empty() {
-            return with_bare;
-        }
-        let supervises = || buffer.split(|byte| *byte == 0).any(|entry| entry.starts_with(RUN.as_bytes()));
-        mark.is_in(&buffer) || !supervises() && program(&process.pid.to_string()) != ours
-    };
-    let found = found.into_iter().filter(|process| is_of_the_run(process));
-    found.filter_map(|process| Pid::from_raw(process.pid)).collect()
 }
 
 /// The living members of an action or a run: of these groups, with this mark, those known already, and whoever descends
@@ -161,7 +129,6 @@ struct Process {
     pid: i32,
     parent: i32,
     group: i32,
-    session: i32,
     born: Tick,
     is_zombie: bool,
     /// Its environment is empty.
@@ -209,14 +176,13 @@ fn read_process(pid: i32, buffer: &mut Vec<u8>) -> Option<Process> {
         return None;
     }
     // The name may contain anything, so the fields are counted from the last parenthesis: 3 state, 4 parent, 5 group,
-    // 6 session, 22 start.
+    // 22 start.
     let end = buffer.iter().rposition(|byte| *byte == b')')?;
     let fields: Vec<&str> = std::str::from_utf8(&buffer[end + 1..]).ok()?.split_ascii_whitespace().collect();
     Some(Process {
         pid,
         parent: fields.get(1)?.parse().ok()?,
         group: fields.get(2)?.parse().ok()?,
-        session: fields.get(3)?.parse().ok()?,
         born: fields.get(19)?.parse().ok()?,
         is_zombie: matches!(*fields.first()?, "Z" | "X" | "x"),
         is_bare: false,

@@ -7,7 +7,6 @@ use super::tree::Look;
 use rustix::process::{Pid, Signal};
 use std::fs::File;
 use std::io;
-use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 
 /// This program.
@@ -45,11 +44,6 @@ pub(super) fn tick() -> Tick {
 /// Nothing to compare with.
 pub(super) fn birth() -> Tick {
     0
-}
-
-/// Nothing to find them by.
-pub(super) fn orphaned_groups(_born: &RangeInclusive<Tick>, _mark: &Mark, _with_bare: bool) -> Vec<Pid> {
-    Vec::new()
 }
 
 /// The living groups.

@@ -4,6 +4,7 @@
 use super::course::{Cause, Course, Facts, Step};
 use super::lines::Lines;
 use super::mark::Mark;
+use super::supervisor::Place;
 use super::tree::Tree;
 use super::{End, Ended, Launch, NotStarted, Stdin, Stop, platform, reap, start};
 use crate::report::Stream;
@@ -54,11 +55,16 @@ struct Pipe {
 }
 
 impl Running {
-    pub(super) fn start(launch: &Launch<'_>, whole_mark: &OsStr, mark: String) -> Result<Self, NotStarted> {
+    pub(super) fn start(
+        launch: &Launch<'_>,
+        whole_mark: &OsStr,
+        mark: String,
+        place: Option<Place<'_>>,
+    ) -> Result<Self, NotStarted> {
         let since = platform::tick();
         let process = {
             let _gate = reap::starting();
-            let process = start::start(launch, whole_mark)?;
+            let process = start::start(launch, whole_mark, place)?;
             reap::register(process.pid);
             process
         };
@@ -76,11 +82,6 @@ impl Running {
         ];
         let tree = Tree::new(Mark::Action(mark), group_of(launch, child).into_iter().collect(), since);
         Ok(Self { child, end, pipes, tree, is_collected: false, takes_rest_along: false })
-    }
-
-    /// The group that is its own.
-    pub(super) fn group(&self) -> Option<Pid> {
-        self.tree.groups.first().copied()
     }
 
     /// When the child ends, so does what it started; the child's number.
@@ -228,8 +229,8 @@ impl Running {
             // Somebody else in this process took the end of our child: it cannot count as a success.
             (None, None) => End::Signalled(0),
         };
-        let left_running =
-            course.left || self.group().is_some_and(|group| lingers(group, course.cause().is_none()));
+        let left_running = course.left
+            || self.tree.groups.first().is_some_and(|group| lingers(*group, course.cause().is_none()));
         reap::collect_orphans();
         Ended { end, duration_ms: milliseconds_since(begin), usage, output_complete, left_running }
     }

@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "shell: starts processes")]
 
 use super::exec::exec;
+use super::supervisor::Place;
 use super::{Launch, NotStarted};
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -33,12 +34,16 @@ pub(super) struct Started {
     pub(super) stderr: Option<OwnedFd>,
 }
 
-/// The process of this launch.
-pub(super) fn start(launch: &Launch<'_>, mark: &OsStr) -> Result<Started, NotStarted> {
+/// The process of this launch, whose group is in its place before it runs its program, or right after.
+pub(super) fn start(
+    launch: &Launch<'_>,
+    mark: &OsStr,
+    place: Option<Place<'_>>,
+) -> Result<Started, NotStarted> {
     let program = find(launch)?;
     let mut wait = BUSY_WAIT;
     for _ in 0..BUSY_TRIES {
-        match exec(&program, launch, mark) {
+        match exec(&program, launch, mark, place) {
             Err(error) if error.raw_os_error() == Some(Errno::TXTBSY.raw_os_error()) => {
                 std::thread::sleep(wait);
                 wait *= 2;
@@ -46,7 +51,7 @@ pub(super) fn start(launch: &Launch<'_>, mark: &OsStr) -> Result<Started, NotSta
             other => return other.map_err(|error| explain(launch, program, error)),
         }
     }
-    exec(&program, launch, mark).map_err(|error| explain(launch, program, error))
+    exec(&program, launch, mark, place).map_err(|error| explain(launch, program, error))
 }
 
 /// The system reports one number for three possible culprits: the folder, the program, its interpreter.

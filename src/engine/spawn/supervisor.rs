@@ -7,8 +7,10 @@
 //! later SIGKILL.
 //!
 //! Between iact and the supervisor:
-//! - standard input: the table, a nameless file of [`Record`]s, one per worker. A write into a file wakes nobody, so
-//!   registering costs a cheap system call and no context switch.
+//! - standard input: the table, a nameless file of process groups (8 bytes each, little-endian, 0 for none), a place per
+//!   worker. A write into a file wakes nobody, so registering costs a cheap system call and no context switch. On Linux it
+//!   is the command itself that writes, before its `exec`: until then it holds a copy of the socket, so whoever learns of
+//!   iact's death finds every command in the table.
 //! - standard error: a socket, messages ended by NUL: `remove <folder>` (a scratch folder to clear away), `hold` with the
 //!   descriptor of a locked file (so that the lock outlives iact until all it started is gone), `bye`.
 //! - environment: [`RUN`], the run's mark; nothing else.
@@ -19,7 +21,7 @@
 
 use super::mark::Mark;
 use super::platform;
-use super::tree::{EXEC, Tree};
+use super::tree::Tree;
 use iact_cache::chaos::{Bug, planted};
 use rustix::io::Errno;
 use rustix::net::{
@@ -30,9 +32,8 @@ use rustix::process::{Pid, Signal};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, IoSlice, IoSliceMut, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 use std::mem::MaybeUninit;
-use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
@@ -46,8 +47,8 @@ use std::time::{Duration, Instant};
 
 /// The hidden first argument.
 pub const ARGUMENT: &str = "__supervise";
-/// The environment variable with the run's mark, by which supervisors know each other, too.
-pub const RUN: &str = "IACT_SUPERVISE";
+/// The environment variable with the run's mark.
+const RUN: &str = "IACT_SUPERVISE";
 
 /// How long they have to end by themselves; how long the whole may take, and how many kills at least.
 const GRACE: Duration = Duration::from_millis(1_000);
@@ -74,45 +75,8 @@ impl Supervision {
     }
 }
 
-/// One place in the table, 16 bytes, little-endian.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Record {
-    /// 0, 0.
-    Free,
-    /// -1, and when: a command is being started. Its number is known a moment after it runs, and iact may be killed in
-    /// that moment.
-    Starting(platform::Tick),
-    /// Its process group, 0.
-    Running(Pid),
-}
-
-impl Record {
-    const SIZE: usize = 16;
-
-    fn write(self) -> [u8; Self::SIZE] {
-        let (group, tick) = match self {
-            Self::Free => (0, 0),
-            Self::Starting(tick) => (-1, tick),
-            Self::Running(group) => (i64::from(group.as_raw_pid()), 0),
-        };
-        let mut bytes = [0; Self::SIZE];
-        bytes[..8].copy_from_slice(&group.to_le_bytes());
-        bytes[8..].copy_from_slice(&tick.to_le_bytes());
-        bytes
-    }
-
-    fn read(bytes: [u8; Self::SIZE]) -> Self {
-        let (group, tick) = bytes.split_at(8);
-        let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
-        match word(group).cast_signed() {
-            -1 => Self::Starting(word(tick)),
-            group @ 2.. => {
-                i32::try_from(group).ok().and_then(Pid::from_raw).map_or(Self::Free, Self::Running)
-            }
-            _ => Self::Free,
-        }
-    }
-}
+/// The size of a place in the table.
+const PLACE: usize = size_of::<i64>();
 
 /// iact's end.
 #[derive(Debug)]
@@ -152,13 +116,7 @@ impl Supervisor {
             slots[free] = true;
             free
         };
-        self.write(slot, Record::Starting(platform::tick()));
         Entry { supervisor: self, slot }
-    }
-
-    fn write(&self, slot: usize, record: Record) {
-        // Memory is all that can be missing; the mark still finds the command then.
-        let _ = self.table.write_all_at(&record.write(), (slot * Record::SIZE) as u64);
     }
 
     /// Should iact die, this folder (flat, of files that can be lost) is to be removed.
@@ -192,22 +150,30 @@ impl Supervisor {
     }
 }
 
-/// A running command's place in the table.
+/// Where in the table a command's group is to be written, as an `i64`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    pub(super) table: BorrowedFd<'a>,
+    pub(super) offset: u64,
+}
+
+/// A running command's entry in the table.
 pub(super) struct Entry<'a> {
     supervisor: &'a Supervisor,
     slot: usize,
 }
 
 impl Entry<'_> {
-    /// It runs in this group.
-    pub(super) fn runs(&self, group: Pid) {
-        self.supervisor.write(self.slot, Record::Running(group));
+    /// Where it writes its group.
+    pub(super) fn place(&self) -> Place<'_> {
+        Place { table: self.supervisor.table.as_fd(), offset: (self.slot * PLACE) as u64 }
     }
 }
 
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
-        self.supervisor.write(self.slot, Record::Free);
+        // It was written before, so there is room.
+        let _ = self.supervisor.table.write_all_at(&[0; PLACE], self.place().offset);
         self.supervisor.slots.lock().unwrap_or_else(PoisonError::into_inner)[self.slot] = false;
     }
 }
@@ -237,21 +203,12 @@ pub fn supervise() -> bool {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
         let _ = signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)));
     }
-    let iact = rustix::process::getppid();
     let Ok(socket) = rustix::stdio::stderr().try_clone_to_owned() else { return true };
     let told = Told::read(&socket);
     if !told.bye {
-        let death = platform::tick();
-        // Its socket is closed before its children become orphans.
-        let start = Instant::now();
-        while rustix::process::getppid() == iact && start.elapsed() < LOOK * 10 {
-            std::thread::sleep(LOOK / 20);
-        }
         // At once: on a busy machine it takes a while to be sure that nobody is left.
         told.folders.iter().for_each(|folder| remove(folder));
-        let (groups, starting) = registered(rustix::stdio::stdin());
-        let starting = starting.map(|tick| tick..=death);
-        end(Tree::new(Mark::Run(run), groups, platform::birth()), starting);
+        end(Tree::new(Mark::Run(run), registered(rustix::stdio::stdin()), platform::birth()));
     }
     true
 }
@@ -313,28 +270,22 @@ impl Told {
     }
 }
 
-/// The groups in the table, and since when commands were just being started, if any were.
-fn registered(table: BorrowedFd<'_>) -> (Vec<Pid>, Option<platform::Tick>) {
-    let (mut groups, mut starting) = (Vec::new(), None);
-    let Ok(table) = table.try_clone_to_owned().map(File::from) else { return (groups, starting) };
-    let mut bytes = [0; Record::SIZE];
-    let mut at = 0;
-    while table.read_exact_at(&mut bytes, at).is_ok() {
-        match Record::read(bytes) {
-            Record::Free => {}
-            Record::Starting(tick) => {
-                starting = Some(starting.map_or(tick, |first: platform::Tick| first.min(tick)))
-            }
-            Record::Running(group) => groups.push(group),
-        }
-        at += Record::SIZE as u64;
-    }
-    (groups, starting)
+/// The groups in the table.
+fn registered(table: BorrowedFd<'_>) -> Vec<Pid> {
+    let mut bytes = Vec::new();
+    // What cannot be read is still found by its mark.
+    let _ = table.try_clone_to_owned().map(File::from).and_then(|mut table| {
+        table.seek(SeekFrom::Start(0))?;
+        table.read_to_end(&mut bytes)
+    });
+    let places = bytes.chunks_exact(PLACE).filter_map(|place| place.try_into().ok());
+    // Neither everybody nor init's group is ever meant.
+    let groups = places.map(i64::from_le_bytes).filter(|group| *group > 1);
+    groups.filter_map(|group| Pid::from_raw(i32::try_from(group).ok()?)).collect()
 }
 
-/// Ends everything that belongs to the run, of which commands may have been born in the ticks `starting` without
-/// anybody knowing their number.
-fn end(mut tree: Tree, starting: Option<RangeInclusive<platform::Tick>>) {
+/// Ends everything that belongs to the run.
+fn end(mut tree: Tree) {
     let start = Instant::now();
     let mut was_told = false;
     let mut kills = 0;
@@ -342,13 +293,8 @@ fn end(mut tree: Tree, starting: Option<RangeInclusive<platform::Tick>>) {
     // A process in the middle of an `exec` cannot be seen: one look is not enough. Nobody is given up because the
     // machine stood still: it is a number of kills that did not help.
     while empty_looks < 2 && (kills < KILLS || start.elapsed() < KILLING) {
-        let with_bare = start.elapsed() >= EXEC;
-        // Who has not got as far as its own group is found in it by a later look.
-        let found = starting.iter().flat_map(|born| platform::orphaned_groups(born, &tree.mark, with_bare));
-        let found: Vec<Pid> = found.collect();
-        let is_new = found.into_iter().filter(|group| tree.add(*group)).count() > 0;
         let is_due = start.elapsed() >= GRACE;
-        if is_due || is_new || !was_told {
+        if is_due || !was_told {
             tree.send(if is_due { Signal::KILL } else { Signal::TERM });
             was_told = true;
             kills += u32::from(is_due);

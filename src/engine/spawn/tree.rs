@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use std::time::{Duration, Instant};
 
 /// After so long without an environment a process is not in the middle of an `exec` but somebody's who has none.
-pub(super) const EXEC: Duration = Duration::from_millis(500);
+const EXEC: Duration = Duration::from_millis(500);
 
 /// What a look at all processes shows.
 #[derive(Debug)]
@@ -38,15 +38,6 @@ pub(super) struct Tree {
 impl Tree {
     pub(super) fn new(mark: Mark, groups: Vec<Pid>, since: Tick) -> Self {
         Self { mark, groups, known: Vec::new(), since, unclear: Vec::new() }
-    }
-
-    /// One more group that is wholly ours; false if it was known.
-    pub(super) fn add(&mut self, group: Pid) -> bool {
-        let is_new = !self.groups.contains(&group);
-        if is_new {
-            self.groups.push(group);
-        }
-        is_new
     }
 
     /// Whether anybody lives, or may.

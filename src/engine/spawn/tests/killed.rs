@@ -67,14 +67,32 @@ fn play(scripts: &[&str], folder: Option<&Path>) -> Played {
 }
 
 impl Played {
-    /// Whether anybody lives who descends from it.
-    fn survives(&self) -> bool {
+    /// Who lives that descends from it.
+    fn survivors(&self) -> Vec<i32> {
         let naps = |pid: &i32| {
             let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             let line: Vec<u8> = words.iter().map(|byte| if *byte == 0 { b' ' } else { *byte }).collect();
             String::from_utf8_lossy(&line).contains(&self.nap)
         };
-        !tagged(&self.tag).is_empty() || pids().iter().any(naps)
+        let mut found = tagged(&self.tag);
+        found.extend(pids().iter().filter(|pid| naps(pid)));
+        found
+    }
+
+    /// Waits until nobody was seen for a while; says who was seen last, and how it was started.
+    fn is_over(&self) {
+        let mut quiet = 0;
+        let mut last = String::new();
+        let begin = Instant::now();
+        while quiet <= 10 {
+            let found = self.survivors();
+            quiet = if found.is_empty() { quiet + 1 } else { 0 };
+            if !found.is_empty() {
+                last = found.iter().map(|pid| describe(*pid)).collect();
+            }
+            assert!(begin.elapsed() < PATIENCE, "after {PATIENCE:?} there are still\n{last}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Reads up to the line that begins so.
@@ -109,13 +127,11 @@ fn nothing_outlives_a_killed_iact() {
     let family = descendants(i32::try_from(played.process.id()).unwrap());
     assert!(family.len() >= 8, "{family:?}");
     played.process.kill().unwrap();
-    let begin = Instant::now();
     played.process.wait().unwrap();
     eventually("everything is gone", || {
         collect_orphans();
-        !played.survives() && family.iter().all(|pid| is_gone(*pid)) && !folder.exists()
+        played.survivors().is_empty() && family.iter().all(|pid| is_gone(*pid)) && !folder.exists()
     });
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     eventually("the supervisor is gone", || is_gone(supervisor.parse().unwrap()));
 }
 
@@ -140,14 +156,7 @@ fn nothing_outlives_an_iact_killed_at_any_moment() {
         std::thread::sleep(whole * u32::try_from(round + 1).unwrap() / u32::try_from(rounds).unwrap());
         played.process.kill().unwrap();
         played.process.wait().unwrap();
-        let begin = Instant::now();
-        let mut quiet = 0;
-        eventually("everything is gone", || {
-            quiet = if played.survives() { 0 } else { quiet + 1 };
-            quiet > 10
-        });
-        let limit = Duration::from_secs(5) + 10 * whole;
-        assert!(begin.elapsed() < limit, "{:?} in round {round}", begin.elapsed());
+        played.is_over();
     }
 }
 
@@ -171,6 +180,14 @@ fn stat(pid: i32) -> Option<(i32, bool)> {
     let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
     let zombie = fields.next()? == "Z";
     Some((fields.next()?.parse().ok()?, zombie))
+}
+
+fn describe(pid: i32) -> String {
+    let read = |name: &str| {
+        String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default())
+            .replace('\0', " ")
+    };
+    format!("{} cmdline: {} environ: {}\n", read("stat").trim_end(), read("cmdline"), read("environ"))
 }
 
 fn is_gone(pid: i32) -> bool {
