@@ -453,10 +453,6 @@ impl<'a> Drive<'_, 'a> {
     }
 
     fn on_signal(&mut self, signal: Signal, now_ms: u64) {
-        // The keyboard's signals are the affair of whoever owns the terminal.
-        if self.state.on_terminal.is_some() && matches!(signal, Signal::INT | Signal::QUIT) {
-            return;
-        }
         match self.state.escalation.respond(signal, now_ms) {
             Response::End(signal) => {
                 self.state.signal = Some(signal);

@@ -10,6 +10,7 @@
 
 use rustix::process::Signal;
 use signal_hook::iterator::{Handle, Signals as Incoming};
+use std::ffi::c_int;
 use std::io;
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -91,6 +92,51 @@ impl Drop for Signals {
             let _ = thread.join();
         }
     }
+}
+
+/// The keyboard's signals are somebody else's affair as long as this lives: iact does not hear of them, not even later.
+#[derive(Debug)]
+pub(super) struct Deaf(Vec<(c_int, libc::sigaction)>);
+
+impl Deaf {
+    /// Not to signals that are ignored anyway: what is started meanwhile ignores those, too, and nothing else.
+    pub(super) fn to_the_keyboard() -> Self {
+        let heard = [Signal::INT, Signal::QUIT].into_iter().filter(|signal| !is_ignored(*signal));
+        Self(
+            heard
+                .map(|signal| (signal.as_raw(), on(signal.as_raw(), &handler(nothing as *const () as usize))))
+                .collect(),
+        )
+    }
+}
+
+impl Drop for Deaf {
+    fn drop(&mut self) {
+        for (signal, before) in &self.0 {
+            // What is pending, on its way to a thread that has not run since, is thrown away with this.
+            on(*signal, &handler(libc::SIG_IGN));
+            on(*signal, before);
+        }
+    }
+}
+
+extern "C" fn nothing(_: c_int) {}
+
+#[allow(unsafe_code, reason = "the structure has no other constructor")]
+fn handler(handler: usize) -> libc::sigaction {
+    // SAFETY: all zeroes is a valid value: the default disposition, with no flags and an empty mask.
+    let mut action = unsafe { std::mem::MaybeUninit::<libc::sigaction>::zeroed().assume_init() };
+    (action.sa_sigaction, action.sa_flags) = (handler, libc::SA_RESTART);
+    action
+}
+
+/// Changes a disposition; what it was.
+#[allow(unsafe_code, reason = "no safe wrapper puts a disposition back")]
+fn on(signal: c_int, action: &libc::sigaction) -> libc::sigaction {
+    let mut before = handler(libc::SIG_DFL);
+    // SAFETY: both are valid for the call; `action` ignores the signal, does nothing, or was there before.
+    unsafe { libc::sigaction(signal, action, &raw mut before) };
+    before
 }
 
 /// Whether this process ignores the signal.

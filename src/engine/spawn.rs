@@ -37,6 +37,7 @@ pub use stop::Stop;
 pub use supervisor::{ARGUMENT, Supervision, supervise, supervise_if_asked};
 
 use super::lock::WorkspaceLock;
+use super::signal::Deaf;
 use super::terminal::Terminal;
 use crate::report::Stream;
 use mark::MARKER;
@@ -56,7 +57,7 @@ pub enum Stdin {
     /// Nothing: `/dev/null`.
     Null,
     /// The terminal; its output goes there too, and nothing is captured. It stays in iact's process group, so that the
-    /// keyboard's signals reach it: while it runs, ^C is its affair, and the coordinator does not act on SIGINT and SIGQUIT.
+    /// keyboard's signals reach it: while it runs, ^C is its affair, and iact is deaf to SIGINT and SIGQUIT.
     Terminal,
 }
 
@@ -188,7 +189,8 @@ impl Children {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let mut mark = self.prefix.clone();
         mark.push(format!(".{number}"));
-        let _terminal = (launch.stdin == Stdin::Terminal).then(Terminal::save);
+        let _terminal =
+            (launch.stdin == Stdin::Terminal).then(|| (Terminal::save(), Deaf::to_the_keyboard()));
         let entry = supervisor.filter(|_| launch.stdin == Stdin::Null).map(Supervisor::enter);
         let begin = Instant::now();
         let place = entry.as_ref().map(Entry::place);
