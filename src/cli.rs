@@ -15,6 +15,7 @@ mod verbs;
 mod words;
 
 pub use later::not_yet;
+pub use short::VERBS;
 pub use verbs::*;
 pub use words::{Asked, Var};
 
@@ -197,9 +198,9 @@ pub struct Build {
     /// Yes to the `confirm` of one target
     #[arg(long, value_name = "TARGET")]
     pub approve: Vec<String>,
-    /// Neither a verb nor a goal was typed.
+    /// No verb was typed.
     #[arg(skip)]
-    pub bare: bool,
+    pub is_short: bool,
 }
 
 /// What runs although it is up to date.
@@ -230,6 +231,11 @@ impl Build {
     /// Goals, variables and what followed `--`.
     pub fn asked(&self) -> Asked {
         Asked::new(&self.goals.words, &self.args)
+    }
+
+    /// Whether neither a verb nor a goal was typed.
+    pub fn is_bare(&self) -> bool {
+        self.is_short && self.goals.is_empty()
     }
 
     /// `--tag`, every one.
@@ -295,7 +301,7 @@ fn parse_whole(words: Vec<OsString>) -> Result<Typed, Stop> {
     let mut typed =
         Typed::from_arg_matches(&matches).map_err(|error| Stop::Answer(error.format(&mut command)))?;
     if let Verb::Build(build) = &mut typed.verb {
-        build.bare = verb_is_meant && build.goals.is_empty();
+        build.is_short = verb_is_meant;
     }
     Ok(typed)
 }

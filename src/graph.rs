@@ -9,6 +9,7 @@
 pub mod action;
 mod build;
 pub mod check;
+mod complete;
 pub mod instance;
 pub mod kept;
 pub mod names;

@@ -66,7 +66,7 @@ pub struct Rested {
 pub enum Look {
     /// Everything is as it was.
     Holds,
-    /// Files, by their number in the proof, that moved or were not yet at rest: few, sorted.
+    /// Files of the workspace, by their number in the proof, that moved or were not yet at rest: few, sorted.
     Moved(Vec<usize>),
     /// Something else is otherwise, or much is.
     Otherwise,
@@ -303,7 +303,8 @@ impl Proof {
         });
         let still_absent = (paths..first)
             .all(|at| self.path(at).is_some_and(|path| matches!(stat(root, path, true), Ok(None))));
-        if !same_variables || !still_absent {
+        let mut outside = (0..paths).filter(|&at| self.is_outside(at));
+        if !same_variables || !still_absent || !outside.all(|at| self.is_same(root, at)) {
             return Look::Otherwise;
         }
         let moved = self.moved(root);
@@ -316,18 +317,25 @@ impl Proof {
         }
     }
 
-    /// Files that moved, or were not yet at rest, sorted; some of them if there are many.
+    /// Whether the path lies outside the workspace, or may: an Iactfile, a tool. Whatever becomes of those, everything has
+    /// to be decided anew.
+    fn is_outside(&self, index: usize) -> bool {
+        self.text(index).first() == Some(&b'/')
+    }
+
+    /// Whether a file shows what it showed when it was at rest.
+    fn is_same(&self, root: BorrowedFd<'_>, index: usize) -> bool {
+        let flags = self.flags(index);
+        let shows = |path| stat(root, path, flags & FOLLOW > 0);
+        let is_as_it_was = |path| matches!(shows(path), Ok(Some(now)) if now == self.stat(index));
+        flags & YOUNG == 0 && self.path(index).is_some_and(is_as_it_was)
+    }
+
+    /// Files of the workspace that moved, or were not yet at rest, sorted; some of them if there are many.
     fn moved(&self, root: BorrowedFd<'_>) -> Vec<usize> {
         let paths = self.counts[0];
         let many = many(paths);
-        let same = |at: usize| {
-            let flags = self.flags(at);
-            let shows = |path| stat(root, path, flags & FOLLOW > 0);
-            flags & YOUNG == 0
-                && self
-                    .path(at)
-                    .is_some_and(|path| matches!(shows(path), Ok(Some(now)) if now == self.stat(at)))
-        };
+        let same = |at: usize| self.is_outside(at) || self.is_same(root, at);
         if paths < WORTH_THREADS {
             return (0..paths).filter(|&at| !same(at)).collect();
         }

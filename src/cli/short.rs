@@ -8,7 +8,7 @@ use super::{Build, Goals, Look, Place, Typed, Verb, parse_jobs, words};
 use std::ffi::OsString;
 
 /// Words that are verbs wherever they stand.
-const VERBS: [&str; 28] = [
+pub const VERBS: [&str; 28] = [
     "artifact",
     "build",
     "cache",
@@ -61,7 +61,7 @@ pub(super) fn parse(typed: &[OsString]) -> Option<Typed> {
         }
         first = false;
     }
-    build.bare = !has_verb && goals.is_empty();
+    build.is_short = !has_verb;
     build.goals = Goals { words: goals, tags: Vec::new() };
     Some(Typed {
         place: Place::default(),

@@ -2,7 +2,7 @@
 
 use super::still::{self, Answer, Still};
 use super::{End, open};
-use crate::cli::{Asked, Build, Force as Forced, Typed};
+use crate::cli::{Asked, Build, Force as Forced, Typed, VERBS};
 use crate::engine::assess::Force;
 use crate::engine::confirm::Approval;
 use crate::engine::drive::Listener;
@@ -78,10 +78,11 @@ pub fn build(typed: &Typed, build: &Build) -> Result<End> {
     }
     // The process ends soon: to take a large graph apart would cost a tenth of what it cost to make.
     let workspace = ManuallyDrop::new(open(typed, given(&asked))?);
-    if build.bare && !build.json && workspace.graph.manifests[0].workspace.default.is_empty() {
+    if build.is_bare() && !build.json && workspace.graph.manifests[0].workspace.default.is_empty() {
         return super::list::everything(typed, &workspace);
     }
-    let goals = Goals::of(&workspace, &asked, build.tags())?;
+    let goals = Goals::of(&workspace, &asked, build.tags())
+        .map_err(|wrong| suggest_verb(wrong, &workspace, build, &asked))?;
     let plan = goals.plan_with_cleanups(&workspace, build.only);
     workspace.graph.refuse_unused(&workspace.given.vars, &plan.actions)?;
     let mut screen = Screen::new(&look, build.json, build.summary.as_deref());
@@ -102,6 +103,16 @@ pub fn build(typed: &Typed, build: &Build) -> Result<End> {
         let _ = snapshot::write(&place, &workspace, &plan, (&options.goals, &goals.actions));
     }
     Ok(ended.signal.map_or(End::Code(ended.exit_code), End::Signal))
+}
+
+/// The first word of a build without a verb may be meant as one.
+fn suggest_verb(wrong: Box<Error>, workspace: &Workspace, build: &Build, asked: &Asked) -> Box<Error> {
+    match asked.goals.first() {
+        Some(first) if build.is_short && workspace.graph.goal(workspace.nearest(), first).is_err() => {
+            wrong.suggest(first, VERBS)
+        }
+        _ => wrong,
+    }
 }
 
 /// The same for what depends on the few files that moved. `None`: more has to be looked at; nothing has happened yet.

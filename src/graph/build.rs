@@ -3,19 +3,18 @@
 //! Invariant: what is known without a wildcard comes before what a wildcard finds, so that no wildcard sees an output; an
 //! edge with variables may make instances, which are resolved too, and never without end.
 
-use super::action::{Action, Inputs, Output};
-use super::instance::{self, Answers, Binding, Bound};
+use super::action::{Action, Output};
+use super::instance::{self, Binding, Bound};
 use super::names::{Decl, Names, Reference, full, number, target};
 use super::overlap::Makers;
 use super::service::{self, Service};
 use super::{Graph, Setting, check, known_vars};
 use crate::error::{Error, Kind, Result, Span};
-use crate::manifest::decl::{Amount, Dep, Manifest, Target, Text, Work};
+use crate::manifest::decl::{Dep, Manifest, Text, Work};
 use crate::path;
 use crate::plan::{Cleanups, Lists};
 use crate::scan::patterns::Patterns;
 use crate::scan::walk::Outputs;
-use crate::schedule::Demand;
 use crate::template::{File, Layer, Quoting, Scope, Templates, Value};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -423,173 +422,10 @@ impl Builder<'_> {
             of_decl: self.of_decl,
         })
     }
-
-    /// Renders everything of an instance that needs to know its edges.
-    fn complete(&mut self, id: usize, edges: &Edges, pools: &[(String, u32)]) -> Result<()> {
-        let manifests = Arc::clone(&self.setting.manifests);
-        let decl = self.bounds[id].decl;
-        let (manifest, own) = (&manifests[decl.manifest as usize], target(&manifests, decl));
-        let folder = &manifest.folder;
-        if instance::templated(own).any(|text| crate::template::is_template(&text.value))
-            || has_templates(&manifests, decl)
-        {
-            self.bounds[id].scope = self.own_scope(id, edges)?;
-        }
-        let scope = self.bounds[id].scope.clone();
-        let shell = shell(&manifests, own);
-        let texts = instance::texts(&manifests, &self.templates, &self.bounds[id], &shell)?;
-        let cwd = own
-            .cwd
-            .as_ref()
-            .map(|text| self.render(decl, text, &scope).map(|cwd| (text, cwd)))
-            .transpose()?;
-        let cwd = match cwd {
-            None => folder.clone(),
-            Some((text, cwd)) => {
-                path::normalise(folder, &cwd).map_err(|why| self.at(decl, text.span, why.to_string()))?.path
-            }
-        };
-        let depfile = match &own.depfile {
-            None => None,
-            Some(text) => {
-                let written = self.render(decl, text, &scope)?;
-                Some(
-                    path::normalise(folder, &written)
-                        .map_err(|why| self.at(decl, text.span, why.to_string()))?
-                        .path,
-                )
-            }
-        };
-        let inputs = self.inputs(id, &scope)?;
-        let tools = own.tools.iter().map(|tool| self.render(decl, tool, &scope)).collect::<Result<_>>()?;
-        // A batch renders its command again with all of its files.
-        let batched = own.for_each.as_ref().is_some_and(|each| each.batch.is_some());
-        let rare = self.rare(decl, &scope)?;
-        // What is kept is proved again elsewhere, so its proof is rendered with other paths.
-        let late = batched || own.verify.is_some() || instance::is_late(&manifests, &self.templates, decl);
-        let sorted = |list: &[Text]| {
-            let mut names: Vec<String> = list.iter().map(|name| name.value.clone()).collect();
-            names.sort_unstable();
-            names.dedup();
-            names
-        };
-        let bound = late.then(|| Box::new(self.bounds[id].clone()));
-        let demand = self.demand(decl, pools)?;
-        let services = self.services_of(decl)?;
-        let action = &mut self.actions[id];
-        (action.argv, action.env, action.probes) = (texts.argv, texts.env, texts.probes);
-        (action.check, action.verify) = (texts.check, texts.verify);
-        (action.cwd, action.depfile, action.inputs, action.tools) = (cwd, depfile, inputs, tools);
-        (action.late, action.shell, action.demand) = (bound, shell, demand);
-        (action.pass_env, action.untracked_env) = (sorted(&own.pass_env), sorted(&own.untracked_env));
-        action.services = services;
-        action.keep_outputs = own.keep_outputs;
-        action.cache = own.cache.unwrap_or(true);
-        action.remote = own.remote.unwrap_or(true);
-        action.relocatable = own.relocatable.unwrap_or(true);
-        action.timeout_ms = own.timeout_ms;
-        action.batch = own.for_each.as_ref().and_then(|each| each.batch).unwrap_or(0);
-        action.severity = own.rare.as_ref().map(|rare| rare.severity).unwrap_or_default();
-        action.retry = own.rare.as_ref().and_then(|rare| rare.retry.clone());
-        action.demand.exclusive |= rare.as_ref().is_some_and(|rare| rare.interactive);
-        action.rare = rare;
-        Ok(())
-    }
-
-    /// The scope with `out`, `outs` and answers about dependencies.
-    fn own_scope(&self, id: usize, edges: &Edges) -> Result<Scope> {
-        let folder = &self.actions[id].folder;
-        let relative = |output: &Output| path::relative_to(folder, &output.path);
-        let outs: Vec<String> = self.actions[id].outputs.iter().map(relative).collect();
-        let mut layer = Layer::default();
-        if let Some(first) = outs.first() {
-            layer.set_text("out", first);
-        }
-        layer.set("outs", Value::List(outs));
-        let services = self.services_of(self.bounds[id].decl)?;
-        let services = service::ports(&self.services, self.manifests(), &services);
-        let mut answers =
-            Answers { folder: folder.clone(), outs: Vec::new(), exporters: Vec::new(), services };
-        for (written, ids) in &edges.written[id] {
-            let (mut all, mut exporters) = (Vec::new(), Vec::new());
-            ids.iter().for_each(|&on| {
-                check::each_member(&edges.deps, &self.actions, on, &mut |member| {
-                    all.extend(
-                        self.actions[member as usize].outputs.iter().map(|output| output.path.clone()),
-                    );
-                    let declared = target(self.manifests(), self.bounds[member as usize].decl).rare.as_ref();
-                    let names = declared.iter().flat_map(|rare| rare.exports.iter());
-                    let names = names.map(|name| name.value.clone()).collect();
-                    exporters.push((self.actions[member as usize].name.clone(), names));
-                })
-            });
-            answers.outs.push((written.clone(), all));
-            answers.exporters.push((written.clone(), exporters));
-        }
-        Ok(self.bounds[id].scope.with_layer(Arc::new(layer)).with_lookup(Arc::new(answers)))
-    }
-
-    fn inputs(&self, id: usize, scope: &Scope) -> Result<Option<Inputs>> {
-        let decl = self.bounds[id].decl;
-        let own = target(self.manifests(), decl);
-        let file = self.actions[id].file.clone();
-        if own.inputs.is_none() && file.is_none() {
-            return Ok(None);
-        }
-        let folder = &self.manifests()[decl.manifest as usize].folder;
-        let declared = own.inputs.as_deref().unwrap_or_default();
-        let mut texts = Vec::with_capacity(declared.len());
-        for text in declared {
-            let written = self.render(decl, text, scope)?;
-            texts.push(pattern(folder, &written).map_err(|why| self.at(decl, text.span, why))?);
-        }
-        let mut patterns = Patterns::compile(texts).map_err(|bad| {
-            let text = &declared[bad.index];
-            self.at(decl, text.span, format!("`{}` is not a glob", text.value)).because(bad)
-        })?;
-        if let Some(file) = file {
-            patterns.add_literal(file);
-        }
-        Ok(Some(Inputs { patterns, literals: Vec::new() }))
-    }
-
-    fn demand(&self, decl: Decl, pools: &[(String, u32)]) -> Result<Demand> {
-        let own = target(self.manifests(), decl);
-        let pool = match &own.pool {
-            None => None,
-            Some(text) => match pools.iter().position(|(name, _)| *name == text.value) {
-                Some(at) => Some(number(at)),
-                None => {
-                    let wrong = self.at(decl, text.span, format!("pool `{}` is not defined", text.value));
-                    return Err(wrong.suggest(&text.value, pools.iter().map(|(name, _)| name.as_str())));
-                }
-            },
-        };
-        let cpus = match own.cpus {
-            None => 1,
-            Some(Amount::Count(count)) => count.max(1),
-            Some(Amount::All) => u32::MAX,
-        };
-        let memory_bytes = own.rare.as_ref().and_then(|rare| rare.memory_bytes).unwrap_or(0);
-        Ok(Demand { cpus, memory_bytes, pool, exclusive: own.exclusive })
-    }
-}
-
-fn has_templates(manifests: &[Manifest], decl: Decl) -> bool {
-    let env = manifests[0].env.iter().chain(&manifests[decl.manifest as usize].env);
-    env.map(|(_, value)| value).any(|text| crate::template::is_template(&text.value))
-}
-
-fn shell(manifests: &[Manifest], own: &Target) -> Vec<String> {
-    let declared = own.shell.as_ref().or(manifests[0].workspace.shell.as_ref());
-    match declared {
-        Some(words) => words.iter().map(|word| word.value.clone()).collect(),
-        None => SHELL.map(str::to_owned).to_vec(),
-    }
 }
 
 /// A declared pattern, workspace-relative, its `!` kept.
-fn pattern(folder: &str, written: &str) -> std::result::Result<String, String> {
+pub(super) fn pattern(folder: &str, written: &str) -> std::result::Result<String, String> {
     let (bang, rest) = written.strip_prefix('!').map_or(("", written), |rest| ("!", rest));
     let normal = path::normalise(folder, rest).map_err(|why| why.to_string())?;
     Ok(format!("{bang}{}", normal.path))

@@ -145,6 +145,7 @@ fn mistakes_on_the_command_line_are_told_with_a_suggestion() {
     for (args, words) in [
         (vec!["build", "complie"], vec!["`complie`", "`compile`"]),
         (vec!["complie"], vec!["`complie`", "`compile`"]),
+        (vec!["statsu", "compile"], vec!["`statsu`", "`status`"]),
         (vec!["build", "compile", "whoo=1"], vec!["`whoo`", "`who`"]),
         (vec!["build", "other", "who=1"], vec!["`who`"]),
         (vec!["build", "--tag", "c"], vec!["`c`", "`ci`"]),
