@@ -2,35 +2,18 @@
 //! wrong output, no lost entry, nobody waits for ever, and in one workspace one builds at a time.
 
 use crate::dice::Dice;
-use crate::project::{assert_right_at, assert_sound};
+use crate::project::{IACTFILE, assert_right_at, assert_sound};
 use crate::sizes::tries;
 use crate::space::Space;
 use rustix::process::Signal;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-const IACTFILE: &str = r#"
-[target.all]
-deps = ["left", "right", "big"]
-[target.base]
-inputs = ["in"]
-outputs = ["out/base"]
-run = "mkdir ../busy-$(basename $PWD) || echo overlap >> @LOG@; cp in out/base; echo said; rmdir ../busy-$(basename $PWD)"
-[target.left]
-deps = ["base"]
-inputs = []
-outputs = ["out/left"]
-run = "mkdir out/left out/left/empty; for i in 1 2 3 4 5 6; do cat out/base > out/left/$i; done; ln -s 1 out/left/link"
-[target.right]
-deps = ["base"]
-inputs = ["in"]
-outputs = ["out/right"]
-run = "(echo '#!/bin/sh'; echo echo $(cat in)) > out/right; chmod +x out/right"
-[target.big]
-inputs = ["in"]
-outputs = ["out/big"]
-run = "c=$(cat in); for i in {1..1600}; do echo $c; done > out/big"
-"#;
+/// The project, whose first command notices another one of its checkout at the same time.
+fn crowded() -> Space {
+    let alone = "mkdir ../busy-$(basename $PWD) || echo overlap >> @LOG@; cp in out/base; rmdir ../busy-$(basename $PWD)";
+    Space::new(&IACTFILE.replace("cp in out/base", alone))
+}
 
 /// One member of the crowd: builds in its own checkout, which nobody else edits.
 fn builder(space: &Space, seed: u64, until: Instant, kills: bool) -> usize {
@@ -64,7 +47,7 @@ fn builder(space: &Space, seed: u64, until: Instant, kills: bool) -> usize {
 fn a_crowd_with_kills_and_sweeps_breaks_nothing() {
     let mut tries = tries("crowd", 8);
     let until = Instant::now() + Duration::from_secs(tries.count as u64);
-    let space = Space::new(IACTFILE);
+    let space = crowded();
     space.write("in", "0\n");
     let checkouts: Vec<Space> = (0..6).map(|number| space.checkout(&format!("ws{number}"))).collect();
     let over = AtomicBool::new(false);

@@ -4,7 +4,7 @@
 use crate::space::{Run, Space, files, tree};
 use std::path::Path;
 
-const IACTFILE: &str = r#"
+pub(crate) const IACTFILE: &str = r#"
 [target.all]
 deps = ["left", "right", "big"]
 [target.base]
