@@ -132,3 +132,20 @@ fn every_reason_is_documented() {
     }
     assert!(count > 15);
 }
+
+#[test]
+fn the_crates_that_are_explained_are_those_that_are_used() {
+    let page = include_str!("../docs/architecture.md");
+    let table = page.split_once("## Crates a reader may wonder about").unwrap().1;
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let explained: Vec<&str> =
+        rows.filter(|cell| *cell != "crate").flat_map(|cell| cell.split(", ")).collect();
+    assert!(explained.len() > 15, "{explained:?}");
+    let declared = [include_str!("../Cargo.toml"), include_str!("../cache/Cargo.toml")].concat();
+    let is_declared = |name: &str| {
+        declared.lines().any(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '.'])))
+    };
+    for name in explained {
+        assert!(is_declared(name), "`{name}` is no dependency");
+    }
+}
