@@ -38,6 +38,8 @@ pub(super) struct Talk {
     /// Whose lines were shown last.
     speaker: Option<String>,
     failed: Vec<(String, String)>,
+    /// The first of them that wrote something.
+    wrote: Option<String>,
     skipped: u32,
     planned: [u32; 4],
     tally: Tally,
@@ -56,6 +58,7 @@ impl Talk {
             floor: None,
             speaker: None,
             failed: Vec::new(),
+            wrote: None,
             skipped: 0,
             planned: [0; 4],
             tally: Tally::default(),
@@ -158,8 +161,12 @@ impl Talk {
                 self.lines(target, stream, rest);
             }
         }
-        let mut voice = self.voices.remove(target).unwrap_or_default();
+        let voice = self.voices.remove(target);
         let failed = finished.outcome == Outcome::Failed;
+        if failed && finished.severity.is_none() && voice.is_some() && self.wrote.is_none() {
+            self.wrote = Some(clean(target).into_owned());
+        }
+        let mut voice = voice.unwrap_or_default();
         if voice.has_kept() && (failed || self.look.output != Output::Errors) {
             self.heading(target);
             self.paper.extend(voice.take_kept(finished.log.as_ref()));
@@ -312,8 +319,7 @@ impl Talk {
                 self.own(line);
             }
         }
-        if let [(target, _), ..] = failed.as_slice()
-            && self.look.output != Output::None
+        if let Some(target) = self.wrote.take()
             && !self.look.quiet
         {
             let hint = format!("{} `iact log {target}` shows its output again", self.paint.cyan("hint:"));

@@ -570,7 +570,6 @@ lint              2 executed         2.1s         input changed: src/a.c
 build             cached             2.1s  1m03s
 scan              skipped                         requires the tool `scan`: it is not on PATH; apt-get install scan
 14 other actions  up to date
-hint: `iact log test` shows its output again
 failed: 1 failed, 2 skipped, 2 executed, 1 cached, 14 up to date (saved 1m03s) in 4.2s
 ";
     let text = told(&look(Output::Errors), &reports);
