@@ -19,8 +19,11 @@ fi
 export IACT_MODEL_STEPS=100 IACT_TRY_POWER=6 IACT_TRY_PROCESSES=60 IACT_TRY_BESIDE=10
 export IACT_TRY_CALL=read IACT_TRY_SYSCALLS=160
 planted=0 caught=0 skipped=0
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+# A harness that fails keeps its folders to be looked at.
+TMPDIR=$(mktemp -d)
+export TMPDIR
+trap 'rm -rf "$TMPDIR"' EXIT
+log=$TMPDIR/log
 for bug in "$@"; do
     read -r _ program test < <(grep "^$bug " <<<"$table") || { echo "no bug \`$bug\` in the table"; exit 2; }
     executable=$(grep -E "/deps/$program-[0-9a-f]+$" <<<"$built" | tail -n 1)

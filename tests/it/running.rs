@@ -1,9 +1,9 @@
 //! Processes: how a run ends and what it ends, what runs beside what, and what is shown of it.
 
-use crate::space::{Space, has_program, left_over, mark, skipped, until};
+use crate::space::{Space, has_program, left_over, mark, processes_with, skipped, until};
 use rustix::process::Signal;
 use std::fmt::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A target whose command starts `how` many ways of staying alive, and says when it is there.
 fn sleeper(mark: &str, command: &str) -> Space {
@@ -102,14 +102,10 @@ fn a_killed_iact_leaves_no_process_and_the_next_build_is_right() {
     until("the command runs", || space.base().join("there").exists());
     started.signal(Signal::KILL);
     started.wait();
-    let running = || {
-        let own = std::process::Command::new("pgrep").args(["-f", &mark]).output();
-        own.is_ok_and(|found| !found.stdout.is_empty())
-    };
-    if has_program("pgrep") {
-        until("the actions have ended", || !running());
-    } else {
-        std::thread::sleep(Duration::from_secs(3));
+    // What is left all the same is killed by who finds it.
+    let end = Instant::now() + Duration::from_secs(20);
+    while !processes_with(&mark).is_empty() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(5));
     }
     assert!(left_over(&mark).is_empty());
     quick_build_after(&space, "killed");

@@ -426,19 +426,23 @@ pub(crate) fn mark() -> String {
 
 /// Processes that carry the mark on their command line; they are ended.
 pub(crate) fn left_over(mark: &str) -> Vec<i32> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
-            continue;
-        };
-        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        if pid != std::process::id() as i32 && String::from_utf8_lossy(&line).contains(mark) {
-            found.push(pid);
-            let pid = rustix::process::Pid::from_raw(pid).unwrap();
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        }
+    let found = processes_with(mark);
+    for pid in found.iter().filter_map(|pid| rustix::process::Pid::from_raw(*pid)) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
     found
+}
+
+/// Who has this mark among the words it was started with.
+pub(crate) fn processes_with(mark: &str) -> Vec<i32> {
+    let own = std::process::id() as i32;
+    let numbers = fs::read_dir("/proc").unwrap().flatten();
+    let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let is_marked = |pid: &i32| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        *pid != own && String::from_utf8_lossy(&words).contains(mark)
+    };
+    numbers.filter(is_marked).collect()
 }
 
 /// Says why a test does nothing here.
