@@ -41,6 +41,8 @@ struct Way {
 }
 
 struct Model {
+    /// A cache that is nearly always full; gone before the folder it is mounted in.
+    tight: Option<Tight>,
     space: Space,
     dice: Dice,
     world: World,
@@ -48,8 +50,6 @@ struct Model {
     notes: Notes,
     /// What was done, for whoever has to find out what went wrong.
     story: Vec<String>,
-    /// A cache that is nearly always full.
-    tight: Option<Tight>,
     /// Whether somebody has damaged the cache since it was begun.
     damaged: bool,
     old_journal: Option<Vec<u8>>,
