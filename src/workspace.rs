@@ -230,7 +230,7 @@ fn visited_folders(folders: &Folders<'_>) -> Vec<(Vec<u8>, Option<Stat>)> {
 /// A folder that cannot be read, a name that is no text.
 pub fn files(folders: &Folders<'_>, patterns: &Patterns) -> Result<Vec<String>> {
     let found =
-        folders.matching(patterns).map_err(|wrong| refuse(Path::new(&wrong.folder), "read", wrong.why))?;
+        folders.matching(patterns).map_err(|wrong| refuse(Path::new(&wrong.path), "read", wrong.why))?;
     let text = |path: Vec<u8>| {
         String::from_utf8(path).map_err(|path| {
             let path = String::from_utf8_lossy(path.as_bytes()).into_owned();

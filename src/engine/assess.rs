@@ -6,7 +6,7 @@
 use super::exports::{self, Exported};
 use super::job::{Job, Watched};
 use super::survey::Survey;
-use crate::content::Content;
+use crate::content::{Content, ContentKind};
 use crate::decision::{Decision, Facts, Outputs as OutputState, Reason, decide};
 use crate::fingerprint::{InputNode, Values, define};
 use crate::graph::Graph;
@@ -19,6 +19,7 @@ use crate::scan::Files;
 use crate::scan::read::Seen;
 use crate::workspace::Workspace;
 use rustc_hash::FxHashMap;
+use std::borrow::Cow;
 use std::os::unix::ffi::OsStrExt;
 
 /// What was asked for beside goals.
@@ -133,8 +134,8 @@ impl<'a> Assessor<'_, 'a> {
         let values = self.values(node, probes);
         let definition = define(action, &values);
         let record = self.journal.record(&action.name);
-        let inputs = self.contents(&self.survey.inputs[node.index()])?;
         let (brought, uncertain) = self.brought(node);
+        let inputs = self.contents(&self.own_inputs(node, &brought))?;
         let discovered: Vec<(PathId, Option<Content>)> = record.map_or_else(Vec::new, |record| {
             record.discovered.iter().map(|&(path, _)| (path, self.files.get(path).content())).collect()
         });
@@ -162,6 +163,24 @@ impl<'a> Assessor<'_, 'a> {
             decision => decision,
         };
         Ok(Assessment { decision, definition, inputs, brought, uncertain })
+    }
+
+    /// The source files of a node. What a dependency brings may be named among the inputs, and is no source.
+    fn own_inputs(&self, node: Node, brought: &[Brought]) -> Cow<'_, [PathId]> {
+        let found = &self.survey.inputs[node.index()];
+        if brought.is_empty() {
+            return Cow::Borrowed(found);
+        }
+        let is_brought = |id: PathId| brought.binary_search_by_key(&id, |one| one.path).is_ok();
+        let has_folders = brought.iter().any(|one| one.content.kind == ContentKind::Folder);
+        let lies_in_brought = |id: PathId| {
+            let parents = std::iter::successors(Some(self.journal.paths.bytes_of(id)), |path| {
+                path.iter().rposition(|byte| *byte == b'/').map(|slash| &path[..slash])
+            });
+            parents.skip(1).any(|parent| self.journal.paths.find(parent).is_some_and(is_brought))
+        };
+        let is_own = |id: &PathId| !(is_brought(*id) || has_folders && lies_in_brought(*id));
+        Cow::Owned(found.iter().copied().filter(is_own).collect())
     }
 
     fn contents(&self, ids: &[PathId]) -> Result<Vec<(PathId, Content)>, String> {
@@ -262,7 +281,7 @@ impl<'a> Assessor<'_, 'a> {
 
     /// A file among a dependency's outputs; folders change their times when anything is written into them.
     fn watched_file(&self, made: &Made) -> Option<Watched> {
-        (made.content.kind != crate::content::ContentKind::Folder).then(|| self.watched(made.path)).flatten()
+        (made.content.kind != ContentKind::Folder).then(|| self.watched(made.path)).flatten()
     }
 }
 

@@ -343,16 +343,20 @@ impl<'s, 'a> Step<'s, 'a> {
                 return Some(input.path.clone());
             }
         }
-        let inputs = job.action.inputs.as_ref()?;
-        if inputs.patterns.roots().is_empty() && !job.inputs.iter().any(|input| input.path.len() < 2) {
+        let patterns = &job.action.inputs.as_ref()?.patterns;
+        let before: rustc_hash::FxHashSet<&[u8]> =
+            job.inputs.iter().chain(&job.brought_files).map(|input| input.path.as_slice()).collect();
+        // A literal path that is no input itself is a folder, or has come since.
+        let is_open = |(_, literal): (usize, &str)| !before.contains(literal.as_bytes());
+        if patterns.roots().is_empty() && !patterns.literals().any(is_open) {
             return None;
         }
         let folders =
             Folders::new(root, self.shared.workspace.gitignore(), &self.shared.declared).on_this_thread();
-        let before: rustc_hash::FxHashSet<&[u8]> =
-            job.inputs.iter().map(|input| input.path.as_slice()).collect();
-        let now = folders.matching(&inputs.patterns).unwrap_or_default();
-        now.into_iter().map(|(path, _)| path).find(|path| !before.contains(path.as_slice()))
+        match folders.matching(patterns) {
+            Ok(now) => now.into_iter().map(|(path, _)| path).find(|path| !before.contains(path.as_slice())),
+            Err(wrong) => Some(wrong.path.into_bytes()),
+        }
     }
 }
 

@@ -298,13 +298,12 @@ fn find_inputs(workspace: &Workspace, plan: &Plan, folders: &Folders<'_>) -> Res
 fn inputs_of(action: &Action, folders: &Folders<'_>) -> Result<Vec<Vec<u8>>> {
     let Some(inputs) = &action.inputs else { return Ok(Vec::new()) };
     let found =
-        folders.matching(&inputs.patterns).map_err(|wrong| unreadable(action, &wrong.folder, wrong.why))?;
+        folders.matching(&inputs.patterns).map_err(|wrong| unreadable(action, &wrong.path, wrong.why))?;
     Ok(found.into_iter().filter(|(_, entry)| *entry != Entry::Folder).map(|(path, _)| path).collect())
 }
 
-fn unreadable(action: &Action, folder: &str, why: rustix::io::Errno) -> Box<Error> {
-    let message =
-        format!("the inputs of `{}` cannot be found: the folder `{folder}` cannot be read", action.name);
+fn unreadable(action: &Action, path: &str, why: Errno) -> Box<Error> {
+    let message = format!("the inputs of `{}` cannot be found: `{path}` cannot be read", action.name);
     Error::new(Kind::Environment, message).because(why)
 }
 

@@ -12,7 +12,9 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
 use std::ffi::OsStr;
+use std::io::Read;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -31,13 +33,13 @@ pub enum Entry {
     Special,
 }
 
-/// A folder that could not be read.
+/// What could not be looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
-    /// The folder.
-    pub folder: String,
+    /// A folder, a `.gitignore` file, a literal path.
+    pub path: String,
     /// What the system says.
-    pub why: rustix::io::Errno,
+    pub why: Errno,
 }
 
 #[derive(Clone)]
@@ -132,14 +134,14 @@ impl<'a> Folders<'a> {
     /// repetition.
     ///
     /// # Errors
-    /// The first folder that exists and cannot be read.
+    /// The first folder, or literal path, that exists and cannot be looked at.
     pub fn matching(&self, patterns: &Patterns) -> Result<Vec<Found>, Unreadable> {
         let mut found = Vec::new();
         for root in patterns.roots() {
             found.extend(self.wild(patterns, root)?);
         }
         for (_, literal) in patterns.literals() {
-            match self.kind(literal.as_bytes()) {
+            match kind_at(self.root, literal.as_bytes())? {
                 Some(Entry::Folder) => {
                     let below = self.below(literal.as_bytes())?.into_iter();
                     found.extend(
@@ -224,10 +226,6 @@ impl<'a> Folders<'a> {
         everything_below(self.root, folder, &self.visited)
     }
 
-    fn kind(&self, path: &[u8]) -> Option<Entry> {
-        kind_at(self.root, path)
-    }
-
     fn list(&self, folder: &[u8]) -> Result<Arc<Listing>, Unreadable> {
         if let Some(known) = self.read.lock().expect("no panic while listing").get(folder) {
             return Ok(Arc::clone(known));
@@ -245,7 +243,7 @@ impl<'a> Folders<'a> {
     fn read_folder(&self, folder: &[u8], mut ignores: Arc<Vec<Gitignore>>) -> Result<Listing, Unreadable> {
         let names = names(self.root, folder, &self.visited)?;
         let has_ignore = self.gitignore && names.iter().any(|(name, _)| name == b".gitignore");
-        if let Some(own) = has_ignore.then(|| self.read_gitignore(folder)).flatten() {
+        if has_ignore && let Some(own) = self.read_gitignore(folder)? {
             Arc::make_mut(&mut ignores).push(own);
         }
         let ignored = |name: &[u8], entry: Entry| {
@@ -258,18 +256,30 @@ impl<'a> Folders<'a> {
         })
     }
 
-    fn read_gitignore(&self, folder: &[u8]) -> Option<Gitignore> {
+    /// `None` if the name is not that of a file.
+    fn read_gitignore(&self, folder: &[u8]) -> Result<Option<Gitignore>, Unreadable> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let path = join(folder, b".gitignore");
-        let file = rustix::fs::openat(self.root, path.as_slice(), flags, Mode::empty()).ok()?;
-        note(&self.visited, &path, rustix::fs::fstat(&file).ok().as_ref());
-        let text = std::io::read_to_string(std::fs::File::from(file)).ok()?;
+        let file = match rustix::fs::openat(self.root, path.as_slice(), flags, Mode::empty()) {
+            Ok(file) => file,
+            Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
+            Err(why) => return Err(unreadable(&path, why)),
+        };
+        let facts = rustix::fs::fstat(&file).map_err(|why| unreadable(&path, why))?;
+        note(&self.visited, &path, Some(&facts));
+        if FileType::from_raw_mode(facts.st_mode) != FileType::RegularFile {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        std::fs::File::from(file)
+            .read_to_end(&mut bytes)
+            .map_err(|error| unreadable(&path, Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
         let mut builder = GitignoreBuilder::new(Path::new(OsStr::from_bytes(folder)));
-        for line in text.lines() {
+        for line in String::from_utf8_lossy(&bytes).lines() {
             // A line that is no pattern is git's to complain about.
             let _ = builder.add_line(None, line);
         }
-        builder.build().ok()
+        Ok(builder.build().ok())
     }
 }
 
@@ -281,9 +291,8 @@ impl Listings {
         if name == b".gitignore" {
             return self.forget_below(folder);
         }
-        let now = kind_at(root, path);
-        let Some(listing) = self.0.get_mut(folder) else {
-            self.forget_below(path);
+        let (Ok(now), Some(listing)) = (kind_at(root, path), self.0.get_mut(folder)) else {
+            self.forget_below(folder);
             return true;
         };
         let at = listing.entries.binary_search_by(|(known, ..)| known.as_slice().cmp(name));
@@ -377,12 +386,21 @@ pub fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
     if folder.is_empty() { name.to_vec() } else { [folder, b"/", name].concat() }
 }
 
-fn kind_at(root: BorrowedFd<'_>, path: &[u8]) -> Option<Entry> {
+/// What a path stands for; `None` if nothing is there. What cannot be looked at is not taken for absent: a result that
+/// was made without it would be kept.
+fn kind_at(root: BorrowedFd<'_>, path: &[u8]) -> Result<Option<Entry>, Unreadable> {
     if path.is_empty() {
-        return Some(Entry::Folder);
+        return Ok(Some(Entry::Folder));
     }
-    let stat = rustix::fs::statat(root, path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-    Some(entry_of(FileType::from_raw_mode(stat.st_mode)))
+    match rustix::fs::statat(root, path, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(entry_of(FileType::from_raw_mode(stat.st_mode)))),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(why) => Err(unreadable(path, why)),
+    }
+}
+
+fn unreadable(path: &[u8], why: Errno) -> Unreadable {
+    Unreadable { path: String::from_utf8_lossy(path).into_owned(), why }
 }
 
 fn entry_of(kind: FileType) -> Entry {
@@ -400,12 +418,12 @@ fn note(visited: &Visited, path: &[u8], stat: Option<&rustix::fs::Stat>) {
 }
 
 fn names(root: BorrowedFd<'_>, folder: &[u8], visited: &Visited) -> Result<Vec<Found>, Unreadable> {
-    let fail = |why| Unreadable { folder: String::from_utf8_lossy(folder).into_owned(), why };
+    let fail = |why| unreadable(folder, why);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let path: &[u8] = if folder.is_empty() { b"." } else { folder };
     let opened = match rustix::fs::openat(root, path, flags, Mode::empty()) {
         Ok(opened) => opened,
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
             note(visited, folder, None);
             return Ok(Vec::new());
         }
@@ -421,10 +439,10 @@ fn names(root: BorrowedFd<'_>, folder: &[u8], visited: &Visited) -> Result<Vec<F
             continue;
         }
         let kind = match entry.file_type() {
-            FileType::Unknown => kind_at(root, &join(folder, name)).unwrap_or(Entry::Special),
-            known => entry_of(known),
+            FileType::Unknown => kind_at(root, &join(folder, name))?,
+            known => Some(entry_of(known)),
         };
-        names.push((name.to_vec(), kind));
+        names.extend(kind.map(|kind| (name.to_vec(), kind)));
     }
     names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     Ok(names)

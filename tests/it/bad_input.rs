@@ -256,6 +256,16 @@ fn what_cannot_be_read_as_an_input_is_named_and_never_waited_for() {
 }
 
 #[test]
+fn a_literal_path_that_cannot_be_looked_at_is_not_taken_for_absent() {
+    let space = Space::new("[target.t]\ninputs = [\"loop/in\"]\nrun = \"echo t >> @LOG@\"\n");
+    std::os::unix::fs::symlink("loop", space.path("loop")).unwrap();
+    let run = space.iact(["build", "t"]).run();
+    assert!(run.code == Some(2) || run.code == Some(1), "{run}");
+    assert!(run.err.contains("`loop/in` cannot be read"), "{run}");
+    assert!(space.trail().is_empty());
+}
+
+#[test]
 fn a_file_that_nobody_may_read_is_named() {
     if !is_root() {
         return skipped("done by the table above");

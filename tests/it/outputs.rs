@@ -155,10 +155,13 @@ fn an_input_edited_during_the_run_in_any_way_is_not_stored() {
         ("behind a link", "echo new > behind"),
         ("the executable bit", "chmod 755 in"),
     ];
-    for (what, edit) in edits {
-        let space = Space::new(
-            "[target.t]\ninputs = ['in', 'src/*', 'link']\noutputs = ['o']\nrun = 'cat in > o; ls src >> o; if [ -e @BASE@/edit ]; then sh @BASE@/edit; rm @BASE@/edit; fi; echo t >> @LOG@'\n",
-        );
+    // A folder by its name is as open as a pattern.
+    let folders = ["src/*", "src"].into_iter();
+    for (folder, (what, edit)) in folders.flat_map(|folder| edits.map(|edit| (folder, edit))) {
+        let what = format!("{what}, {folder}");
+        let space = Space::new(&format!(
+            "[target.t]\ninputs = ['in', '{folder}', 'link']\noutputs = ['o']\nrun = 'cat in > o; ls src >> o; if [ -e @BASE@/edit ]; then sh @BASE@/edit; rm @BASE@/edit; fi; echo t >> @LOG@'\n",
+        ));
         for (name, content) in [("in", "old\n"), ("src/one", "1\n"), ("behind", "x\n")] {
             space.write(name, content);
         }
