@@ -58,9 +58,13 @@ pub(crate) fn edited(folder: &Path, count: usize, table: &mut Table) {
         let mut file = fs::File::options().append(true).open(&file).expect("it is there");
         writeln!(file, "# {lines}").expect("written");
     };
-    // After an edit the next build has nothing to do, once what was edited is old enough to be believed.
+    // Nothing is to be done once what was edited is old enough to be believed, and has been looked at since.
+    let settle = || {
+        std::thread::sleep(REST);
+        run(folder, &[IACT, "-q"]);
+    };
     let mut racers = vec![
-        racer(|| std::thread::sleep(REST), || run(folder, &[IACT, "-q"])),
+        racer(settle, || run(folder, &[IACT, "-q"])),
         racer(nothing, || run(folder, &["cp", "src/0a", "out/copy"])),
         racer(&mut edit, || run(folder, &[IACT, "-q"])),
         racer(&mut add_line, || run(folder, &[IACT, "-q"])),
