@@ -4,6 +4,7 @@
 #   tasks/soak.sh [REPORT]          default: target/soak/report.txt, appended to
 #   SOAK_SCALE=10 tasks/soak.sh     a tenth of every size
 #   SOAK_ONLY='model kill' …        some harnesses
+#   IACT_TRY_PATIENCE=10 …          beside other work: what hangs is given up ten times as late
 #
 # As root with loop devices it also runs on file systems of its own; without, it says what it skips. Takes hours.
 set -euo pipefail

@@ -122,7 +122,7 @@ impl Space {
         let mut command = Command::new(IACT);
         command.args(args).current_dir(&self.ws);
         self.pin(&mut command);
-        Iact { space: self, command, limit: Duration::from_secs(60), stdout: None }
+        Iact { space: self, command, limit: patience(60), stdout: None }
     }
 
     /// Any other program in the same environment.
@@ -199,7 +199,7 @@ impl Iact<'_> {
     }
 
     pub(crate) fn limit(mut self, seconds: u64) -> Self {
-        self.limit = Duration::from_secs(seconds);
+        self.limit = patience(seconds);
         self
     }
 
@@ -407,10 +407,17 @@ fn text(value: &serde_json::Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
+/// After how long something hangs that should take less than so many seconds. A long run beside other work says
+/// `IACT_TRY_PATIENCE=10`, and everything has ten times as long.
+fn patience(seconds: u64) -> Duration {
+    let times = std::env::var("IACT_TRY_PATIENCE").map_or(1, |times| times.parse().unwrap());
+    Duration::from_secs(seconds * times)
+}
+
 /// Waits for something to become true.
 #[track_caller]
 pub(crate) fn until(what: &str, mut fact: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + patience(20);
     while !fact() {
         assert!(Instant::now() < end, "in vain waited until {what}");
         std::thread::sleep(Duration::from_millis(5));
