@@ -7,7 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "shell: connects to what was started")]
 
 use std::io::{Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 /// How long one connection or answer is waited for.
@@ -19,7 +19,11 @@ const PATIENCE: Duration = Duration::from_millis(1_000);
 /// Why it does not answer, for a person.
 pub(super) fn connect(address: &str) -> Result<TcpStream, String> {
     let wrong = |why: &dyn std::fmt::Display| format!("`{address}`: {why}");
-    let found = address.to_socket_addrs().map_err(|error| wrong(&error))?;
+    // `localhost` is this machine whatever a resolver says (RFC 6761, section 6.3), and none is asked.
+    let found = match address.strip_prefix("localhost:").map(str::parse) {
+        Some(Ok(port)) => vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()],
+        _ => address.to_socket_addrs().map_err(|error| wrong(&error))?.collect(),
+    };
     let mut last = wrong(&"no such host");
     for socket in found {
         match TcpStream::connect_timeout(&socket, PATIENCE) {
