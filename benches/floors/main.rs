@@ -1,6 +1,6 @@
 //! Whole runs beside what a perfect tool would pay and beside make and ninja, if they are installed, as one Markdown
 //! table: `cargo bench --bench floors [-- WORD…]`. Words choose parts (`unchanged`, `edited`, `globbed`, `cold`, `digests`, `restore`,
-//! `start`, `memory`), numbers how many
+//! `start`, `memory`, and, only if it is named, `entries`), numbers how many
 //! targets the first has (100 1000 10000).
 //!
 //! Everything is measured in one run, interleaved, in medians: absolute times hold nowhere else, ratios nearly do. Processes are timed
@@ -16,6 +16,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 mod cold;
+mod entries;
 mod race;
 mod restore;
 mod unchanged;
@@ -63,6 +64,10 @@ fn main() {
     if wanted("memory") {
         eprintln!("a large output");
         memory(&scratch.path().join("memory"), &mut table);
+    }
+    if parts.iter().any(|part| *part == "entries") {
+        eprintln!("a million entries");
+        entries::many_entries(&scratch.path().join("entries"), &mut table);
     }
     table.print(scratch.path());
 }
