@@ -15,6 +15,7 @@ use crate::action::{OutputEntry, OutputKind};
 use crate::batch::Batch;
 use crate::digest::{Digest, DigestFunction};
 use crate::folder::{FileFacts, Folder, Parents, facts_of, split_path};
+use crate::large::digest_open;
 use crate::materialize::OutputFile;
 use crate::ops;
 use crate::restore::{Workspace, is_in_the_way};
@@ -95,7 +96,7 @@ impl Workspace {
         paths.sort_unstable();
         paths.dedup();
         if let &[path] = paths.as_slice()
-            && let Some(file) = self.single_file(path, keep)?
+            && let Some(file) = self.single_file(path, keep, threads)?
         {
             let files = vec![file];
             return Ok(Collected { outputs: vec![output_entry(path, &files, keep)?], files });
@@ -122,7 +123,12 @@ impl Workspace {
 
     /// The most frequent of all, an output that is a plain file, in as few system calls as there can be; `None`: it is
     /// something else, or nothing.
-    fn single_file(&self, path: &str, keep: Keep<'_>) -> Result<Option<OutputFile>, CollectError> {
+    fn single_file(
+        &self,
+        path: &str,
+        keep: Keep<'_>,
+        threads: usize,
+    ) -> Result<Option<OutputFile>, CollectError> {
         let path = path.as_bytes();
         check_path(path)?;
         let Ok(file) = self.folder.open_file_beneath(path) else { return Ok(None) };
@@ -130,7 +136,7 @@ impl Workspace {
         if !facts.is_file() {
             return Ok(None);
         }
-        let digest = keep.take(&file, &facts).map_err(at(path))?;
+        let digest = keep.take(&file, &facts, threads).map_err(at(path))?;
         if facts_of(&file).map_err(at(path))? != facts {
             return Err(CollectError::Changed(lossy(path)));
         }
@@ -147,14 +153,16 @@ impl Workspace {
         let is_file = |index: &usize| matches!(files[*index].node, Node::File { .. });
         let found: Vec<_> = (0..files.len()).filter(is_file).map(|index| (index, OnceLock::new())).collect();
         let bytes = found.iter().map(|(index, _)| files[*index].facts.size).sum();
-        ops::in_parallel(ops::threads_for(threads, found.len(), bytes), &found, |(index, slot)| {
+        let together = ops::threads_for(threads, found.len(), bytes).max(1);
+        let each = threads / together;
+        ops::in_parallel(together, &found, |(index, slot)| {
             let path = &files[*index].path;
             let file = self.folder.open_file_beneath(path).map_err(at(path))?;
             let facts = facts_of(&file).map_err(at(path))?;
             if !facts.is_file() {
                 return Err(CollectError::Changed(lossy(path)));
             }
-            let digest = keep.take(&file, &facts).map_err(at(path))?;
+            let digest = keep.take(&file, &facts, each).map_err(at(path))?;
             if facts_of(&file).map_err(at(path))? != facts {
                 return Err(CollectError::Changed(lossy(path)));
             }
@@ -178,11 +186,11 @@ impl Keep<'_> {
         }
     }
 
-    /// The digest of an open file, whose facts the caller compares afterwards.
-    fn take(&self, file: &File, facts: &FileFacts) -> io::Result<Digest> {
+    /// The digest of an open file, whose facts the caller compares afterwards. What is copied is read by one thread.
+    fn take(&self, file: &File, facts: &FileFacts, threads: usize) -> io::Result<Digest> {
         match self {
             Self::In(batch) => batch.put_sized(file, facts.size),
-            Self::DigestsOnly(function) => ops::digest_sized(*function, file, facts.size),
+            Self::DigestsOnly(function) => digest_open(*function, file, facts.size, threads),
         }
     }
 }

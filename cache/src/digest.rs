@@ -2,8 +2,9 @@
 //!
 //! Two equal digests mean equal bytes; nothing shorter than 256 bits ever decides that. The size is part of
 //! the digest, as in the Remote Execution API. BLAKE3 is the default; SHA-256 is for remotes that know
-//! nothing else. Hashing is always single-threaded: an action must never enter a thread pool from inside (a
-//! waiting pool thread may steal a whole action).
+//! nothing else. Nothing here starts a thread; several for one large file are [`digest_open`]'s.
+//!
+//! [`digest_open`]: crate::digest_open
 
 use std::fmt;
 use std::str::FromStr;

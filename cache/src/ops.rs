@@ -71,28 +71,35 @@ pub(crate) fn digest_rest(function: DigestFunction, from: &mut dyn Read) -> io::
     })
 }
 
-/// The digest of what is in a file that has so many bytes: whether it still has is the caller's to look at.
+/// The digest of the first so many bytes of a file, or of all if it has fewer: whether it still has exactly as many is
+/// the caller's to look at. A size of nothing may be untold (`/proc`): then of all.
 pub(crate) fn digest_sized(function: DigestFunction, file: &File, size: u64) -> io::Result<Digest> {
-    if size == 0 || size >= BUFFER as u64 {
+    if size == 0 {
         return digest_file(function, file);
+    }
+    if size >= BUFFER as u64 {
+        return digest_rest(function, &mut At(file, 0).take(size));
     }
     with_buffer(|buffer| {
         let buffer = &mut buffer[..usize::try_from(size).expect("less than a buffer")];
-        let filled = read_full(&mut &*file, buffer)?;
+        let filled = read_full(&mut At(file, 0), buffer)?;
         Ok(Digest::of(function, &buffer[..filled]))
     })
 }
 
+/// A file from there on, wherever its cursor stands.
+pub(crate) struct At<'a>(pub &'a File, pub u64);
+
+impl Read for At<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read_at(buffer, self.1)?;
+        self.1 += count as u64;
+        Ok(count)
+    }
+}
+
 /// The digest of a file's content, wherever its cursor stands.
 pub(crate) fn digest_file(function: DigestFunction, file: &File) -> io::Result<Digest> {
-    struct At<'a>(&'a File, u64);
-    impl Read for At<'_> {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let count = self.0.read_at(buffer, self.1)?;
-            self.1 += count as u64;
-            Ok(count)
-        }
-    }
     digest_rest(function, &mut At(file, 0))
 }
 
@@ -166,8 +173,9 @@ pub(crate) fn threads_for(allowed: usize, items: usize, bytes: u64) -> usize {
 
 /// Does `work` for every item on `threads` threads; the first error ends it.
 ///
-/// Plain threads: an action may use this from inside a thread pool without ever waiting in that pool.
-pub(crate) fn in_parallel<T: Sync, E: Send>(
+/// Plain threads: an action may use this from inside a thread pool without ever waiting in that pool. Where no
+/// more can be started, those there are do it all.
+pub fn in_parallel<T: Sync, E: Send>(
     threads: usize,
     items: &[T],
     work: impl Fn(&T) -> Result<(), E> + Sync,
@@ -186,7 +194,8 @@ pub(crate) fn in_parallel<T: Sync, E: Send>(
         Ok(())
     };
     std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(one_thread)).collect();
+        let start = |_| std::thread::Builder::new().spawn_scoped(scope, one_thread).ok();
+        let others: Vec<_> = (1..threads).map_while(start).collect();
         let mut result = one_thread();
         for other in others {
             let other = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
