@@ -15,7 +15,7 @@ use crate::journal::Journal;
 use crate::path_table::PathId;
 use iact_cache::DigestFunction;
 use rayon::prelude::*;
-use read::{Present, Seen};
+use read::{Present, Reader, Seen};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Below that many paths the threads would cost more than they bring.
@@ -59,23 +59,39 @@ impl Files {
         wanted.sort_unstable();
         wanted.dedup();
         let now_ns = file_clock_ns();
-        let one = |&id: &PathId| {
-            let known = |stat: &Stat| {
-                journal.memo(id).filter(|_| self.memo_holds).and_then(|memo| memo.vouches(stat))
-            };
-            read::look(self.root.as_fd(), journal.paths.c_str(id), self.function, known)
-        };
-        let found: Vec<Seen> = if wanted.len() < WORTH_THREADS {
-            wanted.iter().map(one).collect()
-        } else {
-            wanted.par_iter().with_min_len(64).map(one).collect()
-        };
+        let found = self.look_at_all(journal, &wanted);
         for (id, seen) in wanted.into_iter().zip(found) {
-            if let Seen::Present(present) = &seen {
+            if let Some(Seen::Present(present)) = &seen {
                 remember(journal, id, present, now_ns);
             }
-            self.seen[id.index()] = Some(seen);
+            self.seen[id.index()] = seen;
         }
+    }
+
+    /// What is at these. Among many, a file large enough for all threads waits until they are free, so that there
+    /// are never more of them than processors.
+    fn look_at_all(&self, journal: &Journal, wanted: &[PathId]) -> Vec<Option<Seen>> {
+        let known = |id: PathId| {
+            move |stat: &Stat| {
+                journal.memo(id).filter(|_| self.memo_holds).and_then(|memo| memo.vouches(stat))
+            }
+        };
+        let alone = Reader { root: self.root.as_fd(), function: self.function, threads: 1 };
+        let whole = |&id: &PathId| {
+            let path = journal.paths.c_str(id);
+            let early = alone.look_unless_worth(2, path, known(id));
+            early.unwrap_or_else(|| Reader { threads: processors(), ..alone }.look(path, known(id)))
+        };
+        if wanted.len() < WORTH_THREADS {
+            return wanted.iter().map(|id| Some(whole(id))).collect();
+        }
+        let threads = rayon::current_num_threads().max(2);
+        let one = |&id: &PathId| alone.look_unless_worth(threads, journal.paths.c_str(id), known(id));
+        let mut found: Vec<Option<Seen>> = wanted.par_iter().with_min_len(64).map(one).collect();
+        for (seen, id) in found.iter_mut().zip(wanted).filter(|(seen, _)| seen.is_none()) {
+            *seen = Some(whole(id));
+        }
+        found
     }
 
     /// What was seen at a path that was looked at.
@@ -96,6 +112,10 @@ impl Files {
             *seen = None;
         }
     }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// Writes a memo only if it says something new; a link is read anew each time, but not the file behind it.
@@ -163,7 +183,7 @@ pub fn is_unmoved(
         // A link by itself is made anew, never written to.
         && (!is_coarse(&end)
             || !end.is_file()
-            || read::look(root, path, function, |_| None).content() == Some(before.content))
+            || Reader { root, function, threads: 1 }.look(path, |_| None).content() == Some(before.content))
 }
 
 const SECOND_NS: i64 = 1_000_000_000;

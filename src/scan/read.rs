@@ -3,16 +3,16 @@
 //! Invariant: content is that of a file which did not move while it was read; what cannot be read is a value
 //! with a reason, never a guess. A FIFO, a socket or a device is never opened for long (`O_NONBLOCK`, then
 //! `fstat`). Files are read in pieces and never mapped: a file that shrinks under a mapping is a signal,
-//! under a read an end.
+//! under a read an end. A large file is read by several threads only while no other is read.
 #![allow(clippy::disallowed_methods, reason = "shell: reads files")]
 
 use crate::content::{Content, ContentKind, Stat};
-use iact_cache::{Digest, DigestFunction, Hasher};
+use iact_cache::{Digest, DigestFunction, digest_open, threads_worth};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
-use std::cell::RefCell;
 use std::ffi::CStr;
 use std::fmt;
+use std::fs::File;
 use std::os::fd::BorrowedFd;
 
 /// Why the content of a path cannot be told.
@@ -92,124 +92,116 @@ pub fn stat(root: BorrowedFd<'_>, path: &CStr, follow: bool) -> Result<Option<St
     }
 }
 
-/// Looks at a path. `known` vouches for the content of a regular file that shows this stat.
-pub fn look(
-    root: BorrowedFd<'_>,
-    path: &CStr,
-    function: DigestFunction,
-    known: impl Fn(&Stat) -> Option<Content>,
-) -> Seen {
-    let found = match stat(root, path, false) {
-        Ok(Some(found)) => found,
-        Ok(None) => return Seen::Absent,
-        Err(errno) => return Seen::Trouble(Trouble::System(errno)),
-    };
-    look_at(root, path, function, found, known)
+/// Looks at paths below a folder.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'a> {
+    /// The folder.
+    pub root: BorrowedFd<'a>,
+    /// What contents are digested with.
+    pub function: DigestFunction,
+    /// How many threads may read one file.
+    pub threads: usize,
 }
 
-/// The same where the stat is there already.
-pub fn look_at(
-    root: BorrowedFd<'_>,
-    path: &CStr,
-    function: DigestFunction,
-    found: Stat,
-    known: impl Fn(&Stat) -> Option<Content>,
-) -> Seen {
-    if found.is_file() {
-        if let Some(content) = known(&found) {
+impl Reader<'_> {
+    /// Looks at a path. `known` vouches for the content of a regular file that shows this stat.
+    pub fn look(&self, path: &CStr, known: impl Fn(&Stat) -> Option<Content>) -> Seen {
+        self.stat(path).map_or_else(|seen| seen, |found| self.look_at(path, found, known))
+    }
+
+    /// The same, but a file that so many threads are worth reading is not read: `None`.
+    pub fn look_unless_worth(
+        &self,
+        threads: usize,
+        path: &CStr,
+        known: impl Fn(&Stat) -> Option<Content>,
+    ) -> Option<Seen> {
+        let is_worth = |found: &Stat| found.is_file() && threads_worth(self.function, found.size) >= threads;
+        match self.stat(path) {
+            Ok(found) if is_worth(&found) && known(&found).is_none() => None,
+            Ok(found) => Some(self.look_at(path, found, known)),
+            Err(seen) => Some(seen),
+        }
+    }
+
+    /// Of the path itself; or what was seen if there is none.
+    fn stat(&self, path: &CStr) -> Result<Stat, Seen> {
+        match stat(self.root, path, false) {
+            Ok(found) => found.ok_or(Seen::Absent),
+            Err(errno) => Err(Seen::Trouble(Trouble::System(errno))),
+        }
+    }
+
+    fn look_at(&self, path: &CStr, found: Stat, known: impl Fn(&Stat) -> Option<Content>) -> Seen {
+        if found.is_file() {
+            if let Some(content) = known(&found) {
+                return Seen::Present(Present { stat: found, content, link: None });
+            }
+            return match self.read_file(path) {
+                Ok(None) => Seen::Absent,
+                Ok(Some((stat, content))) => Seen::Present(Present { stat, content, link: None }),
+                Err(trouble) => Seen::Trouble(trouble),
+            };
+        }
+        if found.is_link() {
+            return self.look_link(path, found, known).unwrap_or_else(Seen::Trouble);
+        }
+        if found.is_folder() {
+            let content = Content { kind: ContentKind::Folder, digest: Digest { hash: [0; 32], size: 0 } };
             return Seen::Present(Present { stat: found, content, link: None });
         }
-        return match read_file(root, path, function) {
-            Ok(None) => Seen::Absent,
-            Ok(Some((stat, content))) => Seen::Present(Present { stat, content, link: None }),
-            Err(trouble) => Seen::Trouble(trouble),
-        };
+        Seen::Trouble(Trouble::Special(special(found.mode)))
     }
-    if found.is_link() {
-        return look_link(root, path, function, found, known).unwrap_or_else(Seen::Trouble);
-    }
-    if found.is_folder() {
-        let content = Content { kind: ContentKind::Folder, digest: Digest { hash: [0; 32], size: 0 } };
-        return Seen::Present(Present { stat: found, content, link: None });
-    }
-    Seen::Trouble(Trouble::Special(special(found.mode)))
-}
 
-fn look_link(
-    root: BorrowedFd<'_>,
-    path: &CStr,
-    function: DigestFunction,
-    found: Stat,
-    known: impl Fn(&Stat) -> Option<Content>,
-) -> Result<Seen, Trouble> {
-    let text = match rustix::fs::readlinkat(root, path, Vec::new()) {
-        Ok(text) => text.into_bytes(),
-        Err(Errno::NOENT) => return Ok(Seen::Absent),
-        Err(errno) => return Err(Trouble::System(errno)),
-    };
-    let through = match stat(root, path, true) {
-        Ok(Some(end)) if end.is_file() => match known(&end) {
-            Some(content) => Some((end, content)),
-            None => read_file(root, path, function)?,
-        },
-        // A loop of links, or one that may not be followed: what it says is all there is to it.
-        _ => None,
-    };
-    let content = Content::link(function, &text, through.map(|(_, content)| content));
-    Ok(Seen::Present(Present { stat: found, content, link: Some(Box::new(Link { text, through })) }))
+    fn look_link(
+        &self,
+        path: &CStr,
+        found: Stat,
+        known: impl Fn(&Stat) -> Option<Content>,
+    ) -> Result<Seen, Trouble> {
+        let text = match rustix::fs::readlinkat(self.root, path, Vec::new()) {
+            Ok(text) => text.into_bytes(),
+            Err(Errno::NOENT) => return Ok(Seen::Absent),
+            Err(errno) => return Err(Trouble::System(errno)),
+        };
+        let through = match stat(self.root, path, true) {
+            Ok(Some(end)) if end.is_file() => match known(&end) {
+                Some(content) => Some((end, content)),
+                None => self.read_file(path)?,
+            },
+            // A loop of links, or one that may not be followed: what it says is all there is to it.
+            _ => None,
+        };
+        let content = Content::link(self.function, &text, through.map(|(_, content)| content));
+        Ok(Seen::Present(Present { stat: found, content, link: Some(Box::new(Link { text, through })) }))
+    }
+
+    /// Reads a regular file, links followed; again if it moved meanwhile.
+    fn read_file(&self, path: &CStr) -> Result<Option<(Stat, Content)>, Trouble> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        for _ in 0..TRIES {
+            let file = match rustix::fs::openat(self.root, path, flags, Mode::empty()) {
+                Ok(file) => File::from(file),
+                Err(Errno::NOENT) => return Ok(None),
+                Err(errno) => return Err(Trouble::System(errno)),
+            };
+            let facts = || rustix::fs::fstat(&file).map(|stat| Stat::from(&stat)).map_err(Trouble::System);
+            let before = facts()?;
+            if !before.is_file() {
+                return Err(Trouble::Special(special(before.mode)));
+            }
+            // What is appended meanwhile shows in the facts.
+            let digest = digest_open(self.function, &file, before.size, self.threads)
+                .map_err(|error| Trouble::System(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+            if facts()? == before {
+                return Ok(Some((before, Content::file(digest, before.is_executable()))));
+            }
+        }
+        Err(Trouble::Moving)
+    }
 }
 
 const TRIES: u32 = 3;
-const PIECE_LEN: usize = 128 * 1024;
-
-thread_local! {
-    static PIECE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Reads a regular file, links followed; again if it moved meanwhile.
-fn read_file(
-    root: BorrowedFd<'_>,
-    path: &CStr,
-    function: DigestFunction,
-) -> Result<Option<(Stat, Content)>, Trouble> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    for _ in 0..TRIES {
-        let file = match rustix::fs::openat(root, path, flags, Mode::empty()) {
-            Ok(file) => file,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(Trouble::System(errno)),
-        };
-        let facts = || rustix::fs::fstat(&file).map(|stat| Stat::from(&stat)).map_err(Trouble::System);
-        let before = facts()?;
-        if !before.is_file() {
-            return Err(Trouble::Special(special(before.mode)));
-        }
-        let mut hasher = Hasher::new(function);
-        PIECE.with_borrow_mut(|piece| {
-            piece.resize(PIECE_LEN, 0);
-            let mut read = 0;
-            loop {
-                match rustix::io::read(&file, &mut *piece) {
-                    Ok(0) => return Ok(()),
-                    Ok(count) => {
-                        hasher.update(&piece[..count]);
-                        read += count as u64;
-                        // What is appended meanwhile shows in the facts; a size of nothing may be untold (`/proc`).
-                        if read == before.size {
-                            return Ok(());
-                        }
-                    }
-                    Err(Errno::INTR) => {}
-                    Err(errno) => return Err(Trouble::System(errno)),
-                }
-            }
-        })?;
-        if facts()? == before {
-            return Ok(Some((before, Content::file(hasher.finish(), before.is_executable()))));
-        }
-    }
-    Err(Trouble::Moving)
-}
 
 fn special(mode: u32) -> &'static str {
     match mode & 0o170_000 {

@@ -10,7 +10,7 @@ use crate::engine::hint::Mail;
 use crate::path_table::PathId;
 use crate::plan::Node;
 use crate::report::{Finished, Outcome, Report};
-use crate::scan::read::{Seen, look};
+use crate::scan::read::{Reader, Seen};
 use rustc_hash::FxHashSet;
 
 /// How a build hears of changes.
@@ -87,7 +87,8 @@ impl Drive<'_, '_> {
             Seen::Present(present) if present.stat == *stat => Some(present.content),
             _ => None,
         };
-        let now = look(self.files.root(), self.journal.paths.c_str(id), self.files.function(), known);
+        let reader = Reader { root: self.files.root(), function: self.files.function(), threads: 1 };
+        let now = reader.look(self.journal.paths.c_str(id), known);
         (now.content() != seen.content()).then_some(id)
     }
 

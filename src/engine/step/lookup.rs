@@ -11,7 +11,7 @@ use crate::fingerprint::{self, InputNode};
 use crate::graph::instance::Texts;
 use crate::log::LogWriter;
 use crate::report::{Outcome, Stream};
-use crate::scan::read::{Seen, look};
+use crate::scan::read::{Reader, Seen};
 use iact_cache::{Digest, LocalStore, Lookup, RestoreError, RestoreOptions, Store, StoreError, StoredResult};
 use std::ffi::CString;
 use std::io::Write;
@@ -148,7 +148,8 @@ impl Step<'_, '_> {
     pub(super) fn watch(&self, path: &[u8]) -> Option<Watched> {
         let c_path = CString::new(path).ok()?;
         let function = self.shared.workspace.digest_function();
-        match look(self.shared.workspace.folder.as_fd(), &c_path, function, |_| None) {
+        let reader = Reader { root: self.shared.workspace.folder.as_fd(), function, threads: 1 };
+        match reader.look(&c_path, |_| None) {
             Seen::Present(present) if present.content.kind != ContentKind::Folder => {
                 Some(Watched { id: crate::path_table::PathId(u32::MAX), path: path.to_vec(), present })
             }
