@@ -260,7 +260,7 @@ fn stray(files: &Files, journal: &Journal, record: &Record, visited: &Visited) -
         record.outputs.iter().filter(|made| made.declared && made.content.kind == ContentKind::Folder)
     {
         let name = journal.paths.bytes_of(folder.path);
-        let below = everything_below(files.root(), name, visited).unwrap_or_default();
+        let below = everything_below(files.root(), name, visited, true).unwrap_or_default();
         let known = |path: &[u8]| {
             let id = journal.paths.find(path)?;
             record.outputs.binary_search_by_key(&id, |made| made.path).ok()

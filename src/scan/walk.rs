@@ -223,7 +223,7 @@ impl<'a> Folders<'a> {
     /// # Errors
     /// The first folder that exists and cannot be read.
     pub fn below(&self, folder: &[u8]) -> Result<Vec<Found>, Unreadable> {
-        everything_below(self.root, folder, &self.visited)
+        everything_below(self.root, folder, &self.visited, self.parallel)
     }
 
     fn list(&self, folder: &[u8]) -> Result<Arc<Listing>, Unreadable> {
@@ -335,28 +335,32 @@ pub fn is_at_or_below(path: &[u8], folder: &[u8]) -> bool {
 }
 
 /// Everything below a folder of the workspace, folders too; the order is that of paths. A folder that is not
-/// there has nothing below it.
+/// there has nothing below it. `parallel`: on rayon's threads, so never from inside an action.
 ///
 /// # Errors
-/// The first folder that exists and cannot be read.
+/// A folder that exists and cannot be read.
 pub fn everything_below(
     root: BorrowedFd<'_>,
     folder: &[u8],
     visited: &Visited,
+    parallel: bool,
 ) -> Result<Vec<Found>, Unreadable> {
+    let one = |folder: &Vec<u8>| {
+        let names = names(root, folder, visited)?.into_iter().filter(|(name, _)| !is_private(name));
+        Ok(names.map(|(name, entry)| (join(folder, &name), entry)).collect())
+    };
     let mut found = Vec::new();
-    let mut open = vec![folder.to_vec()];
-    while let Some(folder) = open.pop() {
-        for (name, entry) in names(root, &folder, visited)? {
-            if is_private(&name) {
-                continue;
-            }
-            let path = join(&folder, &name);
-            if entry == Entry::Folder {
-                open.push(path.clone());
-            }
-            found.push((path, entry));
-        }
+    let mut level = vec![folder.to_vec()];
+    while !level.is_empty() {
+        let each: Vec<Vec<Found>> = if parallel && level.len() > 1 {
+            level.par_iter().map(one).collect::<Result<_, _>>()?
+        } else {
+            level.iter().map(one).collect::<Result<_, _>>()?
+        };
+        let start = found.len();
+        found.extend(each.into_iter().flatten());
+        let folders = found[start..].iter().filter(|(_, entry)| *entry == Entry::Folder);
+        level = folders.map(|(path, _)| path.clone()).collect();
     }
     found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     Ok(found)
