@@ -8,6 +8,7 @@
 
 mod keep;
 mod lookup;
+mod moved;
 
 use super::job::{Done, Event, Job, Watched, failure};
 use super::retry::pause_ms;
@@ -18,12 +19,10 @@ use crate::decision::Reason;
 use crate::fingerprint::InputNode;
 use crate::graph::instance::Texts;
 use crate::report::Outcome;
-use crate::scan::walk::Folders;
-use crate::scan::{file_clock_ns, is_unmoved};
+use crate::scan::file_clock_ns;
 use iact_cache::Restores;
 use iact_cache::chaos::{Bug, planted, point};
-use std::ffi::CStr;
-use std::os::fd::AsFd;
+use moved::moved_input;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Takes one step of an action. Called on a worker thread.
@@ -287,7 +286,7 @@ impl<'s, 'a> Step<'s, 'a> {
         point("step.ran");
         self.discover(job, ran.began_ns);
         if self.done.moved.is_none() && !planted(Bug::NoRestat) {
-            self.done.moved = self.moved_input(job);
+            self.done.moved = moved_input(self.shared, job);
         }
         for (what, script) in [("check", &texts.check), ("verify", &texts.verify)] {
             if let Some(script) = script
@@ -325,37 +324,6 @@ impl<'s, 'a> Step<'s, 'a> {
                 }
                 self.done.discovered.push((path, found.present));
             }
-        }
-    }
-
-    /// The first input that is not what it was when the fingerprint was made, new matches of wildcards
-    /// included.
-    fn moved_input(&self, job: &Job<'_>) -> Option<Vec<u8>> {
-        let root = self.shared.workspace.folder.as_fd();
-        let function = self.shared.workspace.digest_function();
-        let mut path = Vec::new();
-        for input in job.inputs.iter().chain(&job.brought_files) {
-            path.clear();
-            path.extend_from_slice(&input.path);
-            path.push(0);
-            let path = CStr::from_bytes_with_nul(&path).ok()?;
-            if !is_unmoved(root, path, &input.present, function) {
-                return Some(input.path.clone());
-            }
-        }
-        let patterns = &job.action.inputs.as_ref()?.patterns;
-        let before: rustc_hash::FxHashSet<&[u8]> =
-            job.inputs.iter().chain(&job.brought_files).map(|input| input.path.as_slice()).collect();
-        // A literal path that is no input itself is a folder, or has come since.
-        let is_open = |(_, literal): (usize, &str)| !before.contains(literal.as_bytes());
-        if patterns.roots().is_empty() && !patterns.literals().any(is_open) {
-            return None;
-        }
-        let folders =
-            Folders::new(root, self.shared.workspace.gitignore(), &self.shared.declared).on_this_thread();
-        match folders.matching(patterns) {
-            Ok(now) => now.into_iter().map(|(path, _)| path).find(|path| !before.contains(path.as_slice())),
-            Err(wrong) => Some(wrong.path.into_bytes()),
         }
     }
 }
