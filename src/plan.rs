@@ -55,6 +55,11 @@ impl<T> Lists<T> {
         &self.items[start..self.ends[index] as usize]
     }
 
+    /// All lists, one after the other.
+    pub fn items(&self) -> &[T] {
+        &self.items
+    }
+
     /// How many lists there are.
     pub fn len(&self) -> usize {
         self.ends.len()

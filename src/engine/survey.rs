@@ -1,8 +1,9 @@
 //! What is true of the workspace before anything runs: inputs found and read, outputs looked at, tools
 //! resolved.
 //!
-//! Invariant: everything is looked at in a few parallel sweeps, however many actions ask for it; an action
-//! that always runs or is a group asks for nothing.
+//! Invariant: everything is looked at in a few parallel sweeps and once, however many actions ask for it; an action
+//! that always runs or is a group asks for nothing. What is named literally is looked at before wildcards and folders, and
+//! most lists of inputs are then known without another look.
 #![allow(clippy::disallowed_methods, reason = "shell: looks at files, resolves tools")]
 
 mod again;
@@ -15,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::graph::action::Action;
 use crate::journal::Journal;
 use crate::path_table::PathId;
-use crate::plan::{Node, Plan};
+use crate::plan::{Lists, Node, Plan};
 use crate::record::{Made, Record};
 use crate::scan::Files;
 use crate::scan::read::{Present, Seen};
@@ -58,22 +59,31 @@ impl Survey {
         folders: &Folders<'_>,
     ) -> Result<Self> {
         let mut survey = Self { strays: vec![None; plan.len()], ..Self::default() };
-        let action = |node: Node| &workspace.graph.actions[plan.actions[node.index()] as usize];
         survey.resolve_tools(workspace, plan, journal)?;
-        let found = find_inputs(workspace, plan, folders)?;
         let mut wanted: Vec<PathId> = survey.tools.values().copied().collect();
         wanted.sort_unstable();
-        for (node, paths) in plan.nodes().zip(found) {
-            let mut ids: Vec<PathId> = paths.into_iter().map(|path| journal.paths.intern(&path)).collect();
-            ids.sort_unstable();
-            wanted.extend_from_slice(&ids);
-            survey.inputs.push(ids);
-            if action(node).inputs.is_some()
-                && let Some(record) = journal.record(&action(node).name)
+        let literals = name_literals(workspace, plan, journal);
+        let mut swept: Vec<PathId> = literals.items().to_vec();
+        for node in plan.nodes() {
+            let action = &workspace.graph.actions[plan.actions[node.index()] as usize];
+            if action.inputs.is_some()
+                && let Some(record) = journal.record(&action.name)
             {
                 wanted.extend(record.discovered.iter().map(|(path, _)| *path));
                 wanted.extend(record.outputs.iter().map(|made| made.path));
             }
+        }
+        swept.extend_from_slice(&wanted);
+        files.look(journal, swept);
+        for found in find_inputs((workspace, plan), &literals, files, folders)? {
+            let mut ids = match found {
+                Found::Looked(ids) => ids,
+                Found::Listed(paths) => paths.into_iter().map(|path| journal.paths.intern(&path)).collect(),
+            };
+            ids.sort_unstable();
+            ids.dedup();
+            wanted.extend_from_slice(&ids);
+            survey.inputs.push(ids);
         }
         files.look(journal, wanted.iter().copied());
         wanted.sort_unstable();
@@ -282,17 +292,66 @@ pub(super) fn asked(plan: &Plan) -> impl Iterator<Item = u32> {
     plan.nodes().filter(|node| !plan.skips.contains_key(node)).map(|node| plan.actions[node.index()])
 }
 
-/// The source files of every node, as paths.
-fn find_inputs(workspace: &Workspace, plan: &Plan, folders: &Folders<'_>) -> Result<Vec<Vec<Vec<u8>>>> {
+/// The source files of a node.
+enum Found {
+    /// All of them named and looked at.
+    Looked(Vec<PathId>),
+    /// Some by wildcards or in folders.
+    Listed(Vec<Vec<u8>>),
+}
+
+/// What every node names literally as its inputs. The empty path, the workspace's own folder, has no number.
+fn name_literals(workspace: &Workspace, plan: &Plan, journal: &mut Journal) -> Lists<PathId> {
+    let mut named = Lists::default();
+    for (at, &id) in plan.actions.iter().enumerate() {
+        let inputs = workspace.graph.actions[id as usize].inputs.iter().filter(|_| !is_skipped(plan, at));
+        let literals = inputs.flat_map(|inputs| inputs.patterns.literals()).map(|(_, literal)| literal);
+        named
+            .push(literals.filter(|path| !path.is_empty()).map(|path| journal.paths.intern(path.as_bytes())));
+    }
+    named
+}
+
+/// The source files of every node, whose literals were looked at.
+fn find_inputs(
+    (workspace, plan): (&Workspace, &Plan),
+    literals: &Lists<PathId>,
+    files: &Files,
+    folders: &Folders<'_>,
+) -> Result<Vec<Found>> {
     let one = |(at, &id): (usize, &u32)| {
         let action = &workspace.graph.actions[id as usize];
-        if is_skipped(plan, at) { Ok(Vec::new()) } else { inputs_of(action, folders) }
+        if is_skipped(plan, at) {
+            return Ok(Found::Looked(Vec::new()));
+        }
+        match looked_at(action, literals.get(at), files) {
+            Some(ids) => Ok(Found::Looked(ids)),
+            None => inputs_of(action, folders).map(Found::Listed),
+        }
     };
     if plan.len() < WORTH_THREADS {
         plan.actions.iter().enumerate().map(one).collect()
     } else {
         plan.actions.par_iter().enumerate().with_min_len(32).map(one).collect()
     }
+}
+
+/// The inputs of an action that names all of them, by what was seen there; `None`: a folder has to be listed, or something
+/// cannot be told by what was seen.
+fn looked_at(action: &Action, literals: &[PathId], files: &Files) -> Option<Vec<PathId>> {
+    let Some(inputs) = &action.inputs else { return Some(Vec::new()) };
+    let mut ids = Vec::with_capacity(literals.len());
+    let mut paths = inputs.patterns.literals().map(|(_, path)| path);
+    for &id in literals {
+        let path = paths.next().filter(|path| !path.is_empty())?;
+        match files.get(id) {
+            Seen::Present(present) if present.stat.is_folder() => return None,
+            Seen::Present(_) => ids.extend(inputs.patterns.takes(path, true).then_some(id)),
+            Seen::Absent => {}
+            Seen::Trouble(_) => return None,
+        }
+    }
+    (paths.next().is_none() && inputs.patterns.roots().is_empty()).then_some(ids)
 }
 
 fn inputs_of(action: &Action, folders: &Folders<'_>) -> Result<Vec<Vec<u8>>> {
