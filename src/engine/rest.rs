@@ -89,6 +89,8 @@ impl Seenness<'_> {
             return None;
         }
         let mut proof = Standstill::default();
+        // An Iactfile was often just edited, and then there is none.
+        self.rest_fixed(&mut proof)?;
         let mut made: Vec<PathId> = Vec::new();
         // What was just made is at rest only in a while: until then nothing holds without knowing what it reaches.
         let is_rewritten = self.journal.lengths().0 == 0;
@@ -127,7 +129,6 @@ impl Seenness<'_> {
                 None => proof.absent.push(path.clone()),
             }
         }
-        self.rest_fixed(&mut proof)?;
         proof.rested.sort_unstable_by(|a, b| (&a.path, a.follow).cmp(&(&b.path, b.follow)));
         proof.rested.dedup_by(|a, b| a.path == b.path && a.follow == b.follow);
         proof.variables.sort_unstable();
