@@ -6,12 +6,13 @@
 //! counted when an error is shown.
 //!
 //! `keys` is the one table of what a file may hold, `check` holds a document against it, `read` turns it into
-//! `decl`.
+//! `decl`; `pieces` does so for long files that are right.
 
 mod check;
 pub mod decl;
 pub(crate) mod keys;
 mod not_yet;
+mod pieces;
 pub mod quantity;
 mod read;
 pub(crate) mod shape;
@@ -53,6 +54,13 @@ pub fn parse(source: Arc<Source>, folder: &str) -> error::Result<Manifest> {
     if source.text.len() > MAX_BYTES {
         return Err(too_large(&source.path));
     }
+    match pieces::parse(&source, folder) {
+        Some(manifest) => Ok(manifest),
+        None => parse_whole(source, folder),
+    }
+}
+
+fn parse_whole(source: Arc<Source>, folder: &str) -> error::Result<Manifest> {
     let document = match DeTable::parse(&source.text) {
         Ok(document) => document,
         Err(wrong) => return Err(syntax(&source, &wrong)),

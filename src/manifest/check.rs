@@ -57,6 +57,11 @@ pub(super) fn document(source: &Arc<Source>, table: &DeTable<'_>) -> Checked {
     pass(source, table, false).or_else(|_| pass(source, table, true))
 }
 
+/// Whether a document is right.
+pub(super) fn is_right(source: &Arc<Source>, table: &DeTable<'_>) -> bool {
+    pass(source, table, false).is_ok()
+}
+
 fn pass(source: &Arc<Source>, table: &DeTable<'_>, in_order: bool) -> Checked {
     let mut check = Check { source, in_order, not_yet: None };
     check.fields(&keys::ROOT, table, Span::default(), At { parent: None, name: "", entry: false })?;
@@ -162,7 +167,7 @@ impl Check<'_> {
         let mut seen = FxHashSet::default();
         for item in items {
             self.loose(item, at)?;
-            let text = super::read::text(item).value;
+            let text = super::read::written(item.get_ref());
             if text.is_empty() || text.contains(|c: char| matches!(c, ',' | '[' | ']') || c.is_control()) {
                 return Err(self
                     .error(format!("`{text}` can not be a value of `{}`", at.dotted()), span(item.span()))

@@ -1,18 +1,61 @@
 //! A checked document → declarations. Nothing can go wrong here any more, so nothing is asked twice.
+//!
+//! Invariant: every place is one of the whole file, also if the document is that of a piece of it (`pieces.rs`).
 
 use super::decl::{
     Amount, Cache, Dep, ForEach, Manifest, Need, Port, Probe, Ready, Remote, Requirement, Retain, Retry,
     Service, Severity, Spanned, Table, Target, Text, Token, When, Work, Workspace,
 };
-use super::{Entry, Value, entries, quantity, span};
-use crate::error::Source;
+use super::{entries, quantity};
+use crate::error::{Source, Span};
 use iact_cache::DigestFunction;
 use std::sync::Arc;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
+
+/// Something in a document, and where in the file the document begins.
+pub(super) struct Placed<'a, T> {
+    of: &'a toml::Spanned<T>,
+    base: usize,
+}
+
+impl<T> Clone for Placed<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Placed<'_, T> {}
+
+impl<'a, T> Placed<'a, T> {
+    fn get_ref(self) -> &'a T {
+        self.of.get_ref()
+    }
+
+    fn span(self) -> Span {
+        let span = self.of.span();
+        super::span(self.base + span.start..self.base + span.end)
+    }
+}
+
+impl<'a, 't> Value<'a, 't> {
+    fn get(self, key: &str) -> Option<Self> {
+        self.get_ref().get(key).map(|of| Placed { of, ..self })
+    }
+}
+
+type Value<'a, 't> = Placed<'a, DeValue<'t>>;
+type Key<'a, 't> = Placed<'a, DeString<'t>>;
+type Entry<'a, 't> = (Key<'a, 't>, Value<'a, 't>);
 
 /// A whole document.
 pub(super) fn manifest(source: Arc<Source>, folder: &str, document: &DeTable<'_>) -> Manifest {
-    let mut manifest = Manifest {
+    let mut manifest = empty(source, folder);
+    fill(&mut manifest, document, 0);
+    manifest
+}
+
+fn empty(source: Arc<Source>, folder: &str) -> Manifest {
+    Manifest {
         source,
         folder: folder.to_owned(),
         requires: None,
@@ -24,91 +67,106 @@ pub(super) fn manifest(source: Arc<Source>, folder: &str, document: &DeTable<'_>
         pools: Vec::new(),
         targets: Vec::new(),
         services: Vec::new(),
-    };
-    for (key, value) in entries(document) {
+    }
+}
+
+/// Takes over what a document that begins at `base` of the file says; its targets follow those that are there.
+pub(super) fn fill(manifest: &mut Manifest, document: &DeTable<'_>, base: usize) {
+    for (key, value) in in_order(document, base) {
         match key.get_ref().as_ref() {
             "iact" => manifest.requires = version(value),
             "workspace" => manifest.workspace = workspace(value),
             "vars" => manifest.vars = values(value),
             "env" => manifest.env = values(value),
             "cache" => manifest.cache = cache(value),
-            "remote" => manifest.remote = Some(Spanned { value: remote(value), span: span(value.span()) }),
+            "remote" => manifest.remote = Some(Spanned { value: remote(value), span: value.span() }),
             "pool" => {
-                manifest.pools =
-                    ordered(value).into_iter().map(|(name, pool)| (named(name), slots(pool))).collect();
+                manifest.pools = ordered(value).map(|(name, pool)| (named(name), slots(pool))).collect();
             }
-            "target" => manifest.targets = ordered(value).into_iter().map(target).collect(),
-            "service" => manifest.services = ordered(value).into_iter().map(service).collect(),
+            "target" => manifest.targets.extend(ordered(value).map(target)),
+            "service" => manifest.services.extend(ordered(value).map(service)),
             _ => {}
         }
     }
-    manifest
+}
+
+/// The targets of a table of them that stands in a document that begins at `base`.
+pub(super) fn targets(table: &toml::Spanned<DeValue<'_>>, base: usize) -> Vec<Target> {
+    ordered(Placed { of: table, base }).map(target).collect()
+}
+
+fn in_order<'a, 't: 'a>(table: &'a DeTable<'t>, base: usize) -> impl Iterator<Item = Entry<'a, 't>> {
+    entries(table).into_iter().map(move |(key, value)| (Placed { of: key, base }, Placed { of: value, base }))
 }
 
 /// The entries of a table in the file's order.
-fn ordered<'a, 't>(value: &'a Value<'t>) -> Vec<Entry<'a, 't>> {
-    value.get_ref().as_table().map(entries).unwrap_or_default()
+fn ordered<'a, 't: 'a>(value: Value<'a, 't>) -> impl Iterator<Item = Entry<'a, 't>> {
+    value.get_ref().as_table().into_iter().flat_map(move |table| in_order(table, value.base))
 }
 
 /// The entries of a table in any order.
-fn fields<'a, 't>(value: &'a Value<'t>) -> impl Iterator<Item = Entry<'a, 't>> {
-    value.get_ref().as_table().into_iter().flatten()
+fn fields<'a, 't: 'a>(value: Value<'a, 't>) -> impl Iterator<Item = Entry<'a, 't>> {
+    let placed = move |(key, of)| (Placed { of: key, base: value.base }, Placed { of, ..value });
+    value.get_ref().as_table().into_iter().flatten().map(placed)
 }
 
 /// A text, or the text a number or boolean is written as.
-pub(super) fn text(value: &Value<'_>) -> Text {
-    let written = match value.get_ref() {
+pub(super) fn written(value: &DeValue<'_>) -> String {
+    match value {
         DeValue::String(text) => text.clone().into_owned(),
         DeValue::Integer(number) => number.to_string(),
         DeValue::Float(number) => number.to_string(),
         DeValue::Boolean(flag) => flag.to_string(),
         DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => String::new(),
-    };
-    Text { value: written, span: span(value.span()) }
+    }
 }
 
-fn named(key: &toml::Spanned<toml::de::DeString<'_>>) -> Text {
-    Text { value: key.get_ref().clone().into_owned(), span: span(key.span()) }
+fn text(value: Value<'_, '_>) -> Text {
+    Text { value: written(value.get_ref()), span: value.span() }
 }
 
-fn texts(value: &Value<'_>) -> Vec<Text> {
+fn named(key: Key<'_, '_>) -> Text {
+    Text { value: key.get_ref().clone().into_owned(), span: key.span() }
+}
+
+fn texts(value: Value<'_, '_>) -> Vec<Text> {
     match value.get_ref() {
-        DeValue::Array(items) => items.iter().map(text).collect(),
+        DeValue::Array(_) => items(value).map(text).collect(),
         _ => vec![text(value)],
     }
 }
 
-fn values(value: &Value<'_>) -> Table {
-    ordered(value).into_iter().map(|(key, value)| (named(key), text(value))).collect()
+fn values(value: Value<'_, '_>) -> Table {
+    ordered(value).map(|(key, value)| (named(key), text(value))).collect()
 }
 
-fn flag(value: &Value<'_>) -> bool {
+fn flag(value: Value<'_, '_>) -> bool {
     value.get_ref().as_bool().unwrap_or_default()
 }
 
-fn number(value: &Value<'_>) -> Option<u64> {
+fn number(value: Value<'_, '_>) -> Option<u64> {
     let number = value.get_ref().as_integer()?;
     u64::from_str_radix(number.as_str(), number.radix()).ok()
 }
 
-fn count(value: &Value<'_>) -> u32 {
+fn count(value: Value<'_, '_>) -> u32 {
     number(value).and_then(|count| u32::try_from(count).ok()).unwrap_or_default()
 }
 
-fn duration_ms(value: &Value<'_>) -> Option<u64> {
+fn duration_ms(value: Value<'_, '_>) -> Option<u64> {
     value.get_ref().as_str().and_then(|text| quantity::duration_ms(text).ok())
 }
 
-fn bytes(value: &Value<'_>) -> Option<u64> {
+fn bytes(value: Value<'_, '_>) -> Option<u64> {
     number(value).or_else(|| value.get_ref().as_str().and_then(|text| quantity::size_bytes(text).ok()))
 }
 
-fn version(value: &Value<'_>) -> Option<Spanned<semver::VersionReq>> {
+fn version(value: Value<'_, '_>) -> Option<Spanned<semver::VersionReq>> {
     let required = semver::VersionReq::parse(value.get_ref().as_str()?).ok()?;
-    Some(Spanned { value: required, span: span(value.span()) })
+    Some(Spanned { value: required, span: value.span() })
 }
 
-fn workspace(value: &Value<'_>) -> Workspace {
+fn workspace(value: Value<'_, '_>) -> Workspace {
     let mut workspace = Workspace::default();
     for (key, value) in fields(value) {
         match key.get_ref().as_ref() {
@@ -123,7 +181,7 @@ fn workspace(value: &Value<'_>) -> Workspace {
     workspace
 }
 
-fn cache(value: &Value<'_>) -> Cache {
+fn cache(value: Value<'_, '_>) -> Cache {
     let mut cache = Cache::default();
     for (key, value) in fields(value) {
         match key.get_ref().as_ref() {
@@ -140,7 +198,7 @@ fn cache(value: &Value<'_>) -> Cache {
     cache
 }
 
-fn remote(value: &Value<'_>) -> Remote {
+fn remote(value: Value<'_, '_>) -> Remote {
     let mut remote = Remote::default();
     for (key, value) in fields(value) {
         match key.get_ref().as_ref() {
@@ -178,11 +236,11 @@ fn remote(value: &Value<'_>) -> Remote {
     remote
 }
 
-fn slots(value: &Value<'_>) -> u32 {
+fn slots(value: Value<'_, '_>) -> u32 {
     fields(value).next().map(|(_, slots)| count(slots)).unwrap_or_default()
 }
 
-fn dep(value: &Value<'_>) -> Dep {
+fn dep(value: Value<'_, '_>) -> Dep {
     let DeValue::Table(_) = value.get_ref() else { return Dep { target: text(value), vars: Table::new() } };
     let mut dep = Dep { target: Text::default(), vars: Table::new() };
     for (key, value) in fields(value) {
@@ -194,18 +252,19 @@ fn dep(value: &Value<'_>) -> Dep {
     dep
 }
 
-fn items<'a, 't>(value: &'a Value<'t>) -> &'a [Value<'t>] {
-    value.get_ref().as_array().map(|items| &items[..]).unwrap_or_default()
+fn items<'a, 't: 'a>(value: Value<'a, 't>) -> impl ExactSizeIterator<Item = Value<'a, 't>> {
+    let items = value.get_ref().as_array().map(|items| &items[..]).unwrap_or_default();
+    items.iter().map(move |of| Placed { of, ..value })
 }
 
 fn target((name, value): Entry<'_, '_>) -> Target {
-    let mut target = Target { name: named(name), span: span(value.span()), ..Target::default() };
+    let mut target = Target { name: named(name), span: value.span(), ..Target::default() };
     for (key, value) in fields(value) {
         let key = key.get_ref().as_ref();
         match key {
             "run" => target.work = Work::Run(text(value)),
             "exec" => target.work = Work::Exec(texts(value)),
-            "deps" => target.deps = items(value).iter().map(dep).collect(),
+            "deps" => target.deps = items(value).map(dep).collect(),
             "inputs" => target.inputs = Some(texts(value)),
             "outputs" => target.outputs = texts(value),
             "description" => target.description = Some(text(value)),
@@ -218,8 +277,7 @@ fn target((name, value): Entry<'_, '_>) -> Target {
             "shell" => target.shell = Some(texts(value)),
             "vars" => target.vars = values(value),
             "matrix" => {
-                target.matrix =
-                    ordered(value).into_iter().map(|(key, value)| (named(key), texts(value))).collect();
+                target.matrix = ordered(value).map(|(key, value)| (named(key), texts(value))).collect();
             }
             "for_each" => target.for_each = Some(for_each(value)),
             "env" => target.env = values(value),
@@ -243,7 +301,7 @@ fn target((name, value): Entry<'_, '_>) -> Target {
     target
 }
 
-fn rare(target: &mut Target, key: &str, value: &Value<'_>) {
+fn rare(target: &mut Target, key: &str, value: Value<'_, '_>) {
     let rare = target.rare.get_or_insert_default();
     match key {
         "secrets" => rare.secrets = texts(value),
@@ -255,7 +313,7 @@ fn rare(target: &mut Target, key: &str, value: &Value<'_>) {
         "memory" => rare.memory_bytes = bytes(value),
         "lock" => rare.lock = Some(text(value)),
         "when" => rare.when = Some(when(value)),
-        "requires" => rare.requires = items(value).iter().filter_map(requirement).collect(),
+        "requires" => rare.requires = items(value).filter_map(requirement).collect(),
         "severity" => {
             rare.severity = match value.get_ref().as_str() {
                 Some("warn") => Severity::Warn,
@@ -272,38 +330,38 @@ fn rare(target: &mut Target, key: &str, value: &Value<'_>) {
     }
 }
 
-fn for_each(value: &Value<'_>) -> ForEach {
-    let DeValue::Table(table) = value.get_ref() else { return ForEach { glob: text(value), batch: None } };
-    ForEach { glob: table.get("glob").map(text).unwrap_or_default(), batch: table.get("batch").map(count) }
+fn for_each(value: Value<'_, '_>) -> ForEach {
+    let DeValue::Table(_) = value.get_ref() else { return ForEach { glob: text(value), batch: None } };
+    ForEach { glob: value.get("glob").map(text).unwrap_or_default(), batch: value.get("batch").map(count) }
 }
 
-fn amount(value: &Value<'_>) -> Amount {
+fn amount(value: Value<'_, '_>) -> Amount {
     if number(value).is_some() { Amount::Count(count(value)) } else { Amount::All }
 }
 
-fn retain(value: &Value<'_>) -> Retain {
-    let get = |key| value.get_ref().get(key);
+fn retain(value: Value<'_, '_>) -> Retain {
+    let get = |key| value.get(key);
     Retain { age_ms: get("age").and_then(duration_ms), last: get("last").map(count) }
 }
 
-fn retry(value: &Value<'_>) -> Retry {
-    let get = |key| value.get_ref().get(key);
-    let codes = get("on_exit").map(items).unwrap_or_default();
+fn retry(value: Value<'_, '_>) -> Retry {
+    let get = |key| value.get(key);
+    let codes = get("on_exit").into_iter().flat_map(items);
     Retry {
         attempts: get("attempts").map(count).unwrap_or_default(),
         delay_ms: get("delay").and_then(duration_ms).unwrap_or(1000),
         max_delay_ms: get("max_delay").and_then(duration_ms),
-        on_exit: codes.iter().map(|code| i32::try_from(count(code)).unwrap_or(i32::MAX)).collect(),
+        on_exit: codes.map(|code| i32::try_from(count(code)).unwrap_or(i32::MAX)).collect(),
     }
 }
 
-fn when(value: &Value<'_>) -> When {
-    let list = |key| value.get_ref().get(key).map(texts).unwrap_or_default();
+fn when(value: Value<'_, '_>) -> When {
+    let list = |key| value.get(key).map(texts).unwrap_or_default();
     When { os: list("os"), arch: list("arch"), exists: list("exists"), env: list("env") }
 }
 
-fn requirement(value: &Value<'_>) -> Option<Requirement> {
-    let get = |key| value.get_ref().get(key);
+fn requirement(value: Value<'_, '_>) -> Option<Requirement> {
+    let get = |key| value.get(key);
     let need = if let Some(name) = get("tool") {
         Need::Tool { name: text(name), version: get("version").map(text) }
     } else if let Some(name) = get("env") {
@@ -316,11 +374,11 @@ fn requirement(value: &Value<'_>) -> Option<Requirement> {
         Need::MemoryBytes(bytes(get("memory")?)?)
     };
     let optional = get("optional").is_some_and(flag);
-    Some(Requirement { need, hint: get("hint").map(text), optional, span: span(value.span()) })
+    Some(Requirement { need, hint: get("hint").map(text), optional, span: value.span() })
 }
 
 fn service((name, value): Entry<'_, '_>) -> Service {
-    let mut service = Service { name: named(name), span: span(value.span()), ..Service::default() };
+    let mut service = Service { name: named(name), span: value.span(), ..Service::default() };
     for (key, value) in fields(value) {
         match key.get_ref().as_ref() {
             "run" => service.work = Work::Run(text(value)),
@@ -328,7 +386,7 @@ fn service((name, value): Entry<'_, '_>) -> Service {
             "cwd" => service.cwd = Some(text(value)),
             "env" => service.env = values(value),
             "secrets" => service.secrets = texts(value),
-            "deps" => service.deps = items(value).iter().map(dep).collect(),
+            "deps" => service.deps = items(value).map(dep).collect(),
             "services" => service.services = texts(value),
             "port" => {
                 let fixed = number(value).and_then(|port| u16::try_from(port).ok());
@@ -336,7 +394,7 @@ fn service((name, value): Entry<'_, '_>) -> Service {
             }
             "ready" => service.ready = ready(value),
             "stop" => {
-                let get = |key| value.get_ref().get(key);
+                let get = |key| value.get(key);
                 service.stop_signal = get("signal").map(text);
                 service.stop_grace_ms = get("grace").and_then(duration_ms);
             }
@@ -348,8 +406,8 @@ fn service((name, value): Entry<'_, '_>) -> Service {
     service
 }
 
-fn ready(value: &Value<'_>) -> Option<Ready> {
-    let get = |key| value.get_ref().get(key);
+fn ready(value: Value<'_, '_>) -> Option<Ready> {
+    let get = |key| value.get(key);
     let tcp = get("tcp").map(|address| Probe::Tcp(text(address)));
     let http = || get("http").map(|url| Probe::Http(text(url)));
     let run = || get("run").map(|command| Probe::Run(text(command)));
