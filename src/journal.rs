@@ -8,6 +8,7 @@
 //! database (see `format`).
 #![allow(clippy::disallowed_methods, reason = "shell: reads and appends the journal file")]
 
+pub mod ahead;
 pub mod format;
 pub mod part;
 
@@ -57,11 +58,16 @@ pub struct Journal {
 impl Journal {
     /// Reads `file_path`; a journal that is missing, unreadable or of another version is empty.
     pub fn read(file_path: PathBuf, function: DigestFunction) -> Self {
-        let mut journal = Self::empty(file_path, function);
-        if let Ok(bytes) = std::fs::read(&journal.file_path) {
-            journal.length = format::read(&bytes, function, |entry, at| journal.apply(entry, at)) as u64;
-            journal.known_paths = journal.paths.len();
+        match std::fs::read(&file_path) {
+            Ok(bytes) => Self::of_bytes(file_path, function, &bytes),
+            Err(_) => Self::empty(file_path, function),
         }
+    }
+
+    fn of_bytes(file_path: PathBuf, function: DigestFunction, bytes: &[u8]) -> Self {
+        let mut journal = Self::empty(file_path, function);
+        journal.length = format::read(bytes, function, |entry, at| journal.apply(entry, at)) as u64;
+        journal.known_paths = journal.paths.len();
         journal
     }
 

@@ -77,7 +77,8 @@ pub fn build(typed: &Typed, build: &Build) -> Result<End> {
         return ended;
     }
     // The process ends soon: to take a large graph apart would cost a tenth of what it cost to make.
-    let workspace = ManuallyDrop::new(open(typed, given(&asked))?);
+    let (opened, ahead) = still::with_journal(still.as_ref(), || open(typed, given(&asked)));
+    let workspace = ManuallyDrop::new(opened?);
     if build.is_bare() && !build.json && workspace.graph.manifests[0].workspace.default.is_empty() {
         return super::list::everything(typed, &workspace);
     }
@@ -96,7 +97,7 @@ pub fn build(typed: &Typed, build: &Build) -> Result<End> {
         finish(screen)?;
         return Ok(End::Code(exit::DONE));
     }
-    let ended = run::run(&workspace, &plan, &options, &mut screen)?;
+    let ended = run::run_ahead((&workspace, &plan), ahead, &options, &mut screen)?;
     finish(screen)?;
     if let Some(place) = still.filter(|_| !build.only).map(|still| snapshot::place(&still.place)) {
         // Without a snapshot the next build reads the Iactfiles again.

@@ -4,6 +4,7 @@
 use crate::cli::{Asked, Build, Force, Typed};
 use crate::engine::drive::Listener;
 use crate::error::Result;
+use crate::journal::ahead::Ahead;
 use crate::reach::{self, Reach, Reached};
 use crate::report::{Report, RunFinished, SCHEMA};
 use crate::snapshot::{self, Snapshot};
@@ -91,6 +92,17 @@ impl Still {
     pub fn snapshot(&self, given: Given) -> Option<Snapshot> {
         snapshot::read(&snapshot::place(&self.place), &self.located, &self.caller, given)
     }
+}
+
+/// Does something while the journal is read, if there is one that is long.
+pub fn with_journal<T>(still: Option<&Still>, work: impl FnOnce() -> T) -> (T, Option<Ahead>) {
+    let Some(still) = still.filter(|still| Ahead::is_worth_it(still.root.as_fd())) else {
+        return (work(), None);
+    };
+    std::thread::scope(|scope| {
+        let ahead = scope.spawn(|| Ahead::read(still.located.root.join(".iact/journal")));
+        (work(), ahead.join().ok().flatten())
+    })
 }
 
 /// Tells that everything is up to date.

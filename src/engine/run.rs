@@ -21,6 +21,7 @@ use super::{forecast, generations, requires};
 use crate::error::{Error, Kind, Result, exit};
 use crate::graph::action::Action;
 use crate::journal::Journal;
+use crate::journal::ahead::Ahead;
 use crate::path_table::PathId;
 use crate::plan::{Node, Plan};
 use crate::reach::{self, Known, Left};
@@ -95,6 +96,15 @@ impl Memory {
         Ok(Self { journal, files: Files::new(root, function) })
     }
 
+    /// The same for who holds the workspace's lock and may have read the journal ahead.
+    fn of_ahead(workspace: &Workspace, ahead: Option<Ahead>, lock: Option<&WorkspaceLock>) -> Result<Self> {
+        let function = workspace.digest_function();
+        let taken = lock.and(ahead).and_then(|ahead| ahead.take(workspace.folder.as_fd(), function));
+        let Some(journal) = taken else { return Self::open(workspace) };
+        let root = workspace.folder.try_clone().map_err(|error| system("open the workspace", error))?;
+        Ok(Self { journal, files: Files::new(root, function) })
+    }
+
     /// What is remembered of a part, if nobody wrote since it was read.
     fn of_part(
         workspace: &Workspace,
@@ -140,7 +150,25 @@ pub fn run(
     options: &Options,
     listener: &mut dyn Listener,
 ) -> Result<Ended> {
-    run_known((workspace, plan), None, options, listener)
+    let read: Read<'_> = Box::new(|_| Ok((Memory::open(workspace)?, None)));
+    run_known((workspace, plan), read, options, listener).map(|(ended, _)| ended)
+}
+
+/// The same with a journal that was read ahead, in a process that ends afterwards.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_ahead(
+    (workspace, plan): (&Workspace, &Plan),
+    ahead: Option<Ahead>,
+    options: &Options,
+    listener: &mut dyn Listener,
+) -> Result<Ended> {
+    let read: Read<'_> = Box::new(|lock| Ok((Memory::of_ahead(workspace, ahead, lock)?, None)));
+    let (ended, memory) = run_known((workspace, plan), read, options, listener)?;
+    // To take a long journal apart would cost a quarter of what it cost to read.
+    std::mem::forget(memory);
+    Ok(ended)
 }
 
 /// Runs what an edit reaches.
@@ -153,15 +181,19 @@ pub fn run_reached(
     options: &Options,
     listener: &mut dyn Listener,
 ) -> Result<Ended> {
-    run_known((workspace, plan), Some(part), options, listener)
+    let read: Read<'_> = Box::new(|lock| Memory::of_part(workspace, part, lock));
+    run_known((workspace, plan), read, options, listener).map(|(ended, _)| ended)
 }
+
+/// Reads the memory once the lock is held, or was given up.
+type Read<'r> = Box<dyn FnOnce(Option<&WorkspaceLock>) -> Result<(Memory, Option<Reached>)> + 'r>;
 
 fn run_known(
     (workspace, plan): (&Workspace, &Plan),
-    part: Option<reach::Seen>,
+    read: Read<'_>,
     options: &Options,
     listener: &mut dyn Listener,
-) -> Result<Ended> {
+) -> Result<(Ended, Memory)> {
     let began = std::time::Instant::now();
     let mut warnings = Vec::new();
     let secrets = insist(workspace, plan)?;
@@ -169,10 +201,7 @@ fn run_known(
         survey::require_inputs(workspace, plan)?;
     }
     let lock = lock(workspace, &mut warnings, listener);
-    let (mut memory, known) = match part {
-        None => (Memory::open(workspace)?, None),
-        Some(part) => Memory::of_part(workspace, part, lock.as_ref())?,
-    };
+    let (mut memory, known) = read(lock.as_ref())?;
     let since = memory.journal.lengths().0;
     let cache = cache_of(workspace, options, &mut warnings);
     let (events, receiver) = sync_channel::<Event>(EVENTS);
@@ -232,7 +261,7 @@ fn run_known(
     closed.err().iter().for_each(|error| tell_unwritten(error, shared.now_ms(), listener));
     let totals = state.totals(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
     listener.report(&Report::RunFinished(totals.clone()), shared.now_ms());
-    Ok(Ended { exit_code: exit_code(&state, &totals), signal: state.signal, totals })
+    Ok((Ended { exit_code: exit_code(&state, &totals), signal: state.signal, totals }, memory))
 }
 
 fn tell_unwritten(error: &std::io::Error, now_ms: u64, listener: &mut dyn Listener) {

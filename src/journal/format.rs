@@ -55,6 +55,12 @@ pub fn header(function: DigestFunction) -> [u8; HEADER_LEN] {
     header
 }
 
+/// What a journal's digests are made with, if it is one.
+pub fn function(bytes: &[u8]) -> Option<DigestFunction> {
+    let mut functions = [DigestFunction::Blake3, DigestFunction::Sha256].into_iter();
+    functions.find(|&function| bytes.starts_with(&header(function)))
+}
+
 /// Appends a frame to `to`, whose first byte lies at `offset` of the file.
 pub fn put(to: &mut Vec<u8>, offset: u64, entry: &Entry) {
     let start = to.len();

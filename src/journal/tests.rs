@@ -1,10 +1,12 @@
 //! What was remembered comes back; a journal that was cut or flipped anywhere gives what came before, and heals.
 #![allow(clippy::disallowed_methods, reason = "a test reads and damages files")]
 
+use super::ahead::Ahead;
 use super::*;
 use crate::content::{Content, Stat};
 use crate::record::{Brought, Definition, Made};
 use iact_cache::Digest;
+use std::os::fd::AsFd;
 
 const FUNCTION: DigestFunction = DigestFunction::Blake3;
 
@@ -152,4 +154,28 @@ fn any_bytes_are_a_journal_or_none() {
         bytes.extend_from_slice(&tail);
         format::read(&bytes, FUNCTION, |_, _| true);
     });
+}
+
+#[test]
+fn a_journal_read_ahead_counts_only_if_nobody_wrote_since_and_for_its_digests() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join(".iact/journal");
+    let root = File::open(folder.path()).expect("it is there");
+    assert!(Ahead::read(path.clone()).is_none(), "there is none");
+    let journal = filled(&path, 3);
+    let ahead = || Ahead::read(path.clone()).expect("it is a journal");
+    let taken = ahead().take(root.as_fd(), FUNCTION).expect("nobody wrote");
+    assert_eq!(known(&taken), known(&journal));
+    assert!(ahead().take(root.as_fd(), DigestFunction::Sha256).is_none(), "other digests");
+    let before = [ahead(), ahead()];
+    filled(&path, 1);
+    for ahead in before {
+        assert!(ahead.take(root.as_fd(), FUNCTION).is_none(), "somebody wrote");
+    }
+    let before = ahead();
+    std::fs::copy(&path, path.with_extension("new")).expect("it can be copied");
+    std::fs::rename(path.with_extension("new"), &path).expect("it can be replaced");
+    assert!(before.take(root.as_fd(), FUNCTION).is_none(), "another file");
+    std::fs::write(&path, "no journal").expect("it can be written");
+    assert!(Ahead::read(path).is_none(), "no journal");
 }
