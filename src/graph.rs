@@ -42,7 +42,7 @@ pub struct Setting<'a> {
     /// Facts of the machine.
     pub machine: Machine,
     /// The files that patterns mean, as text.
-    pub files: &'a dyn Fn(&Patterns) -> Result<Vec<String>>,
+    pub files: &'a (dyn Fn(&Patterns) -> Result<Vec<String>> + Sync),
 }
 
 /// All instances of a workspace.
@@ -159,6 +159,9 @@ impl Graph {
 
     /// All members that a group stands for, or the action itself.
     pub fn each_member(&self, id: u32, each: &mut dyn FnMut(u32)) {
+        if !self.actions[id as usize].is_group {
+            return each(id);
+        }
         let mut open = vec![id];
         let mut seen = rustc_hash::FxHashSet::default();
         while let Some(id) = open.pop() {

@@ -17,7 +17,7 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// The name of the file.
 pub const FILE_NAME: &str = "Iactfile.toml";
@@ -148,10 +148,10 @@ impl Workspace {
         let gitignore = manifests[0].workspace.gitignore.unwrap_or(true);
         let none = Outputs::default();
         let folders = Folders::new(opened.as_fd(), gitignore, &none);
-        let globs = std::cell::RefCell::new(std::mem::take(&mut asked.globs));
+        let globs = Mutex::new(std::mem::take(&mut asked.globs));
         let files = |patterns: &Patterns| {
             let found = files(&folders, patterns)?;
-            globs.borrow_mut().push((patterns.clone(), found.clone()));
+            globs.lock().expect("no panic while noting").push((patterns.clone(), found.clone()));
             Ok(found)
         };
         let graph = graph::build(&Setting {
@@ -166,7 +166,7 @@ impl Workspace {
         let mut read_files: Vec<PathBuf> = included.chain([file]).collect();
         read_files.extend(OS_RELEASE.map(PathBuf::from));
         asked.visited.extend(visited_folders(&folders));
-        asked.globs = globs.into_inner();
+        asked.globs = globs.into_inner().expect("no panic while noting");
         Ok(Self { root, folder: opened, here, graph, machine, caller, given, read_files, asked })
     }
 

@@ -19,7 +19,7 @@ fn action() -> Action {
         cwd: "api".into(),
         env: vec![("LANG".into(), "C".into())],
         outputs: vec![Output { path: "out".into(), is_folder: false }],
-        shell: vec!["bash".into()],
+        shell: vec!["bash".into()].into(),
         ..Action::default()
     }
 }

@@ -8,6 +8,7 @@ use super::rare::{self, Rare};
 use crate::manifest::decl::{Retry, Severity};
 use crate::scan::patterns::Patterns;
 use crate::schedule::Demand;
+use std::sync::Arc;
 
 /// A declared output.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,8 +57,8 @@ pub struct Action {
     pub tools: Vec<String>,
     /// Shell texts.
     pub probes: Vec<String>,
-    /// Shell command in front of a script (`bash -c`): for probes, check and verify.
-    pub shell: Vec<String>,
+    /// Shell command in front of a script (`bash -c`): for probes, check and verify. Nearly always the same.
+    pub shell: Arc<Vec<String>>,
     /// Workspace-relative.
     pub depfile: Option<String>,
     /// Shell text.

@@ -34,6 +34,7 @@ pub(super) struct Builder<'a> {
     pub(super) builtin: Arc<Layer>,
     pub(super) file_vars: Vec<Arc<Layer>>,
     pub(super) services: Vec<Service>,
+    pub(super) usual_shell: Arc<Vec<String>>,
     pub(super) actions: Vec<Action>,
     pub(super) bounds: Vec<Bound>,
     pub(super) chain: Vec<u32>,
@@ -54,6 +55,7 @@ pub fn build(setting: &Setting<'_>) -> Result<Graph> {
         pairs.for_each(|(name, value)| layer.set_text(name, value));
         Arc::new(layer)
     };
+    let targets = manifests.iter().map(|file| file.targets.len()).sum();
     let mut builder = Builder {
         setting,
         names: Names::new(manifests)?,
@@ -65,12 +67,13 @@ pub fn build(setting: &Setting<'_>) -> Result<Graph> {
             .map(|file| layer(&mut file.vars.iter().map(|(name, value)| (&*name.value, &*value.value))))
             .collect(),
         services: service::all(manifests),
-        actions: Vec::new(),
-        bounds: Vec::new(),
-        chain: Vec::new(),
+        usual_shell: Arc::new(super::complete::usual_shell(manifests)),
+        actions: Vec::with_capacity(targets),
+        bounds: Vec::with_capacity(targets),
+        chain: Vec::with_capacity(targets),
         outputs: Outputs::default(),
-        by_name: FxHashMap::default(),
-        of_decl: FxHashMap::default(),
+        by_name: with_room(targets),
+        of_decl: with_room(targets),
     };
     // Wildcards do not see outputs, so those that are known without a wildcard come first.
     for by_wildcard in [false, true] {
@@ -90,12 +93,17 @@ pub fn build(setting: &Setting<'_>) -> Result<Graph> {
     builder.finish(edges)
 }
 
+/// An empty map that need not grow while that many come.
+pub(super) fn with_room<K, V>(count: usize) -> FxHashMap<K, V> {
+    FxHashMap::with_capacity_and_hasher(count, rustc_hash::FxBuildHasher)
+}
+
 /// The edges of every instance.
 pub(super) struct Edges {
     pub(super) deps: Vec<Vec<u32>>,
     pub(super) after: Vec<Vec<u32>>,
     pub(super) cleanups: Cleanups,
-    /// Names as written in `deps`, with what each means: for `outs_of`.
+    /// Names as written in `deps`, with what each means: for `outs_of`, of what has templates.
     pub(super) written: Vec<Vec<(String, Vec<u32>)>>,
 }
 
@@ -273,10 +281,11 @@ impl Builder<'_> {
             let decl = self.bounds[next].decl;
             let own = target(&manifests, decl);
             let (mut deps, mut written) = (Vec::new(), Vec::new());
+            let may_ask = super::complete::has_templates(&manifests, decl);
             for dep in &own.deps {
                 let found = self.dep(next, decl, dep)?;
-                written.push((dep.target.value.clone(), found.clone()));
-                deps.extend(found);
+                deps.extend_from_slice(&found);
+                written.extend(may_ask.then(|| (dep.target.value.clone(), found)));
             }
             deps.extend(self.deps_by_services(decl)?);
             let mut after = self.named(next, decl, &own.after)?;
@@ -380,19 +389,10 @@ impl Builder<'_> {
         let behind = edges.cleanups.order(self.actions.len());
         check::cycles(self.manifests(), &self.bounds, &self.actions, [&edges.deps, &edges.after, &behind])?;
         self.define_services(&edges)?;
-        for id in 0..self.actions.len() {
-            self.complete(id, &edges, &pools)?;
-        }
-        for id in 0..self.actions.len() {
-            let dep_of = |on| check::brings(&edges.deps, &self.actions, number(id), on);
-            let literals = check::inputs(
-                (self.manifests(), &self.bounds[id]),
-                &self.actions,
-                number(id),
-                &makers,
-                &dep_of,
-            )?;
-            if let Some(inputs) = &mut self.actions[id].inputs {
+        self.complete_all(&edges, &pools)?;
+        for (action, literals) in check::all_inputs(&self, &edges, &makers).into_iter().enumerate() {
+            let literals = literals?;
+            if let Some(inputs) = &mut self.actions[action].inputs {
                 inputs.literals = literals;
             }
         }
@@ -426,7 +426,7 @@ impl Builder<'_> {
 
 /// A declared pattern, workspace-relative, its `!` kept.
 pub(super) fn pattern(folder: &str, written: &str) -> std::result::Result<String, String> {
-    let (bang, rest) = written.strip_prefix('!').map_or(("", written), |rest| ("!", rest));
-    let normal = path::normalise(folder, rest).map_err(|why| why.to_string())?;
-    Ok(format!("{bang}{}", normal.path))
+    let rest = written.strip_prefix('!');
+    let normal = path::normalise(folder, rest.unwrap_or(written)).map_err(|why| why.to_string())?;
+    Ok(if rest.is_some() { format!("!{}", normal.path) } else { normal.path })
 }

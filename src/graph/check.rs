@@ -1,13 +1,16 @@
 //! What a graph refuses: cycles, overlapping outputs, inputs that are somebody's output without an edge.
 
 use super::action::Action;
+use super::build::{Builder, Edges};
+use super::complete::WORTH_THREADS;
 use super::instance::Bound;
-use super::names::target;
+use super::names::{number, target};
 use super::overlap::Makers;
 use crate::error::{Error, Kind, Result, Span};
 use crate::manifest::decl::Manifest;
 use crate::scan::patterns::is_below;
 use petgraph::graph::{DiGraph, NodeIndex};
+use rayon::prelude::*;
 use rustc_hash::FxHashSet;
 
 /// The pools of a workspace: those of the root and of every folder.
@@ -153,6 +156,9 @@ fn way_back(graph: &DiGraph<(), (), u32>, start: NodeIndex<u32>) -> Vec<NodeInde
 
 /// Calls `each` with every action a dependency brings: itself, or through groups.
 pub fn each_member(deps: &[Vec<u32>], actions: &[Action], on: u32, each: &mut dyn FnMut(u32)) {
+    if !actions[on as usize].is_group {
+        return each(on);
+    }
     let mut open = vec![on];
     let mut seen = FxHashSet::default();
     while let Some(id) = open.pop() {
@@ -176,9 +182,23 @@ pub fn brings(deps: &[Vec<u32>], actions: &[Action], id: u32, on: u32) -> bool {
     found
 }
 
+/// What [`inputs`] says of every instance.
+pub(super) fn all_inputs(builder: &Builder<'_>, edges: &Edges, makers: &Makers) -> Vec<Result<Vec<String>>> {
+    let one = |id: usize| {
+        let brings = |on| brings(&edges.deps, &builder.actions, number(id), on);
+        inputs((builder.manifests(), &builder.bounds[id]), &builder.actions, number(id), makers, &brings)
+    };
+    let ids = 0..builder.actions.len();
+    if ids.len() < WORTH_THREADS {
+        ids.map(one).collect()
+    } else {
+        ids.into_par_iter().with_min_len(32).map(one).collect()
+    }
+}
+
 /// Refuses an instance's own outputs among its inputs, and others' without an edge; returns the literals that
 /// must exist.
-pub fn inputs(
+fn inputs(
     (manifests, bound): (&[Manifest], &Bound),
     actions: &[Action],
     id: u32,

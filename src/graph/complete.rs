@@ -1,10 +1,11 @@
 //! Completing an instance whose edges are known: command, environment, inputs and demands, rendered.
 //!
-//! Invariant: nothing here makes an instance or an edge, so the order in which instances are completed does not matter.
+//! Invariant: nothing here makes an instance or an edge, so the order in which instances are completed does not matter; of
+//! several mistakes the one of the first instance is told.
 
-use super::action::{Inputs, Output};
+use super::action::{Action, Inputs, Output};
 use super::build::{Builder, Edges, SHELL, pattern};
-use super::instance::{self, Answers};
+use super::instance::{self, Answers, Bound};
 use super::names::{Decl, number, target};
 use super::{check, service};
 use crate::error::Result;
@@ -13,28 +14,41 @@ use crate::path;
 use crate::scan::patterns::Patterns;
 use crate::schedule::Demand;
 use crate::template::{Layer, Scope, Value};
+use rayon::prelude::*;
 use std::sync::Arc;
 
+/// Below that many instances the threads would cost more than they bring.
+pub(super) const WORTH_THREADS: usize = 256;
+
 impl Builder<'_> {
-    /// Renders everything of an instance that needs to know its edges.
-    pub(super) fn complete(&mut self, id: usize, edges: &Edges, pools: &[(String, u32)]) -> Result<()> {
-        let manifests = Arc::clone(&self.setting.manifests);
-        let decl = self.bounds[id].decl;
-        let (manifest, own) = (&manifests[decl.manifest as usize], target(&manifests, decl));
-        let folder = &manifest.folder;
-        if instance::templated(own).any(|text| crate::template::is_template(&text.value))
-            || has_templates(&manifests, decl)
-        {
-            self.bounds[id].scope = self.own_scope(id, edges)?;
+    /// Renders everything that needs to know edges.
+    pub(super) fn complete_all(&mut self, edges: &Edges, pools: &[(String, u32)]) -> Result<()> {
+        for id in 0..self.actions.len() {
+            if has_templates(self.manifests(), self.bounds[id].decl) {
+                self.bounds[id].scope = self.own_scope(id, edges)?;
+            }
         }
-        let scope = self.bounds[id].scope.clone();
-        let shell = shell(&manifests, own);
-        let texts = instance::texts(&manifests, &self.templates, &self.bounds[id], &shell)?;
-        let cwd = own
-            .cwd
-            .as_ref()
-            .map(|text| self.render(decl, text, &scope).map(|cwd| (text, cwd)))
-            .transpose()?;
+        let mut actions = std::mem::take(&mut self.actions);
+        let wrong = |(action, bound): (&mut Action, &Bound)| self.complete(action, bound, pools).err();
+        let first_wrong = if actions.len() < WORTH_THREADS {
+            actions.iter_mut().zip(&self.bounds).find_map(wrong)
+        } else {
+            actions.par_iter_mut().zip(&self.bounds).with_min_len(32).find_map_first(wrong)
+        };
+        self.actions = actions;
+        first_wrong.map_or(Ok(()), Err)
+    }
+
+    fn complete(&self, action: &mut Action, bound: &Bound, pools: &[(String, u32)]) -> Result<()> {
+        let manifests = self.manifests();
+        let Bound { decl, scope } = bound;
+        let decl = *decl;
+        let (manifest, own) = (&manifests[decl.manifest as usize], target(manifests, decl));
+        let folder = &manifest.folder;
+        let shell = self.shell(own);
+        let texts = instance::texts(manifests, &self.templates, bound, &shell)?;
+        let cwd =
+            own.cwd.as_ref().map(|text| self.render(decl, text, scope).map(|cwd| (text, cwd))).transpose()?;
         let cwd = match cwd {
             None => folder.clone(),
             Some((text, cwd)) => {
@@ -44,7 +58,7 @@ impl Builder<'_> {
         let depfile = match &own.depfile {
             None => None,
             Some(text) => {
-                let written = self.render(decl, text, &scope)?;
+                let written = self.render(decl, text, scope)?;
                 Some(
                     path::normalise(folder, &written)
                         .map_err(|why| self.at(decl, text.span, why.to_string()))?
@@ -52,23 +66,22 @@ impl Builder<'_> {
                 )
             }
         };
-        let inputs = self.inputs(id, &scope)?;
-        let tools = own.tools.iter().map(|tool| self.render(decl, tool, &scope)).collect::<Result<_>>()?;
+        let inputs = self.inputs(bound, action.file.clone())?;
+        let tools = own.tools.iter().map(|tool| self.render(decl, tool, scope)).collect::<Result<_>>()?;
         // A batch renders its command again with all of its files.
         let batched = own.for_each.as_ref().is_some_and(|each| each.batch.is_some());
-        let rare = self.rare(decl, &scope)?;
+        let rare = self.rare(decl, scope)?;
         // What is kept is proved again elsewhere, so its proof is rendered with other paths.
-        let late = batched || own.verify.is_some() || instance::is_late(&manifests, &self.templates, decl);
+        let late = batched || own.verify.is_some() || instance::is_late(manifests, &self.templates, decl);
         let sorted = |list: &[Text]| {
             let mut names: Vec<String> = list.iter().map(|name| name.value.clone()).collect();
             names.sort_unstable();
             names.dedup();
             names
         };
-        let bound = late.then(|| Box::new(self.bounds[id].clone()));
+        let bound = late.then(|| Box::new(bound.clone()));
         let demand = self.demand(decl, pools)?;
         let services = self.services_of(decl)?;
-        let action = &mut self.actions[id];
         (action.argv, action.env, action.probes) = (texts.argv, texts.env, texts.probes);
         (action.check, action.verify) = (texts.check, texts.verify);
         (action.cwd, action.depfile, action.inputs, action.tools) = (cwd, depfile, inputs, tools);
@@ -121,10 +134,10 @@ impl Builder<'_> {
         Ok(self.bounds[id].scope.with_layer(Arc::new(layer)).with_lookup(Arc::new(answers)))
     }
 
-    fn inputs(&self, id: usize, scope: &Scope) -> Result<Option<Inputs>> {
-        let decl = self.bounds[id].decl;
+    fn inputs(&self, bound: &Bound, file: Option<String>) -> Result<Option<Inputs>> {
+        let Bound { decl, scope } = bound;
+        let decl = *decl;
         let own = target(self.manifests(), decl);
-        let file = self.actions[id].file.clone();
         if own.inputs.is_none() && file.is_none() {
             return Ok(None);
         }
@@ -143,6 +156,13 @@ impl Builder<'_> {
             patterns.add_literal(file);
         }
         Ok(Some(Inputs { patterns, literals: Vec::new() }))
+    }
+
+    fn shell(&self, own: &Target) -> Arc<Vec<String>> {
+        match &own.shell {
+            Some(words) => Arc::new(words.iter().map(|word| word.value.clone()).collect()),
+            None => Arc::clone(&self.usual_shell),
+        }
     }
 
     fn demand(&self, decl: Decl, pools: &[(String, u32)]) -> Result<Demand> {
@@ -167,14 +187,16 @@ impl Builder<'_> {
     }
 }
 
-fn has_templates(manifests: &[Manifest], decl: Decl) -> bool {
+/// Whether any text of a target, or of the variables it is given, is a template.
+pub(super) fn has_templates(manifests: &[Manifest], decl: Decl) -> bool {
     let env = manifests[0].env.iter().chain(&manifests[decl.manifest as usize].env);
-    env.map(|(_, value)| value).any(|text| crate::template::is_template(&text.value))
+    let texts = instance::templated(target(manifests, decl)).chain(env.map(|(_, value)| value));
+    texts.into_iter().any(|text| crate::template::is_template(&text.value))
 }
 
-fn shell(manifests: &[Manifest], own: &Target) -> Vec<String> {
-    let declared = own.shell.as_ref().or(manifests[0].workspace.shell.as_ref());
-    match declared {
+/// What stands in front of the scripts of a workspace.
+pub(super) fn usual_shell(manifests: &[Manifest]) -> Vec<String> {
+    match &manifests[0].workspace.shell {
         Some(words) => words.iter().map(|word| word.value.clone()).collect(),
         None => SHELL.map(str::to_owned).to_vec(),
     }

@@ -164,7 +164,7 @@ pub(crate) fn put_action(to: &mut Vec<u8>, action: &Action) {
         put_bytes(to, text.as_bytes());
     }
     for texts in
-        [&action.argv, &action.pass_env, &action.untracked_env, &action.tools, &action.probes, &action.shell]
+        [&action.argv, &action.pass_env, &action.untracked_env, &action.tools, &action.probes, &*action.shell]
     {
         put_texts(to, texts);
     }
@@ -247,7 +247,7 @@ pub(crate) fn read_action(from: &mut Reader<'_>) -> Option<Action> {
         untracked_env,
         tools,
         probes,
-        shell,
+        shell: Arc::new(shell),
         inputs,
         outputs,
         file,

@@ -4,6 +4,7 @@
 //! root's own; `name[db=pg]` selects among a target's instances. On the command line the nearer folder comes
 //! first, then the root.
 
+use super::build::with_room;
 use crate::error::{Error, Kind, Result, Span};
 use crate::manifest::decl::{Manifest, Target};
 use rustc_hash::FxHashMap;
@@ -59,7 +60,8 @@ impl Names {
     /// # Errors
     /// A name or alias that means two targets.
     pub fn new(manifests: &[Manifest]) -> Result<Self> {
-        let mut names = Self { by_name: FxHashMap::default(), all: Vec::new() };
+        let targets = manifests.iter().map(|file| file.targets.len()).sum();
+        let mut names = Self { by_name: with_room(targets), all: Vec::with_capacity(targets) };
         for (at, manifest) in manifests.iter().enumerate() {
             for (index, target) in manifest.targets.iter().enumerate() {
                 let decl = Decl { manifest: number(at), target: number(index) };

@@ -5,7 +5,7 @@
 //! placeholder for what is known only when it starts; how long it may take to get ready or to end is not in
 //! it. The outputs of its `deps` are inputs of every target that uses it, because those depend on them too.
 
-use super::build::{Builder, Edges, SHELL};
+use super::build::{Builder, Edges};
 use super::check;
 use super::instance::{Answers, PLACEHOLDER};
 use super::names::{Decl, Reference, full, number, target};
@@ -135,10 +135,7 @@ pub fn texts(
         rendered.map(std::borrow::Cow::into_owned).map_err(|wrong| wrong.into_error(&manifest.source, text))
     };
     let plain = |text: &Text| render(text, Quoting::None);
-    let shell = match &manifests[0].workspace.shell {
-        Some(words) => words.iter().map(|word| word.value.clone()).collect(),
-        None => SHELL.map(str::to_owned).to_vec(),
-    };
+    let shell = super::complete::usual_shell(manifests);
     let script = |text: &Text| -> Result<Vec<String>> {
         Ok(shell.iter().cloned().chain([render(text, Quoting::Shell)?]).collect())
     };

@@ -149,15 +149,16 @@ impl Patterns {
     /// The first pattern that would take an output, or something below it: for refusing outputs among inputs.
     /// A folder whose content is excluded is fine, whether the list says that it is a folder or not.
     pub fn first_taking(&self, output: &str, is_folder: bool) -> Option<usize> {
-        let inside = format!("{output}/\u{1}");
+        // Only wildcards need it.
+        let inside = || format!("{output}/\u{1}");
         let holds = |literal: &str| is_below(output, literal) || is_below(literal, output);
         let spared = |path: &str| {
             self.rules.iter().rev().find(|rule| rule.matches(path)).is_some_and(|rule| rule.negated)
         };
         let by = |rule: &Rule| match &rule.form {
             Form::Literal(literal) => holds(literal) && !spared(output),
-            Form::Wild { glob, .. } if is_folder => glob.is_match(&inside) && !spared(&inside),
-            Form::Wild { glob, .. } => glob.is_match(output) && !spared(output) && !spared(&inside),
+            Form::Wild { glob, .. } if is_folder => glob.is_match(inside()) && !spared(&inside()),
+            Form::Wild { glob, .. } => glob.is_match(output) && !spared(output) && !spared(&inside()),
         };
         self.rules.iter().position(|rule| !rule.negated && by(rule))
     }
