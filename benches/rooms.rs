@@ -170,7 +170,7 @@ fn prints(criterion: &mut Criterion) {
         group.bench_function(format!("{count} inputs"), |bencher| {
             bencher.iter(|| {
                 let definition = define(&action, &values);
-                fingerprint(FUNCTION, &action, &values, &definition, &inputs)
+                fingerprint(FUNCTION, &action, &values, &definition, inputs.iter().cloned())
             });
         });
     }

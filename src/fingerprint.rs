@@ -211,7 +211,7 @@ pub fn fingerprint(
     action: &Action,
     values: &Values<'_>,
     definition: &Definition,
-    inputs: &[InputNode],
+    inputs: impl IntoIterator<Item = InputNode>,
 ) -> Result<Digest, TreeError> {
     let mut tree = TreeBuilder::new();
     let mut outside = blake3::Hasher::new();
@@ -220,7 +220,8 @@ pub fn fingerprint(
             outside.update(&(input.path.len() as u64).to_le_bytes()).update(&input.path);
             outside.update(&[input.content.kind as u8]).update(&input.content.digest.hash);
         } else {
-            tree.insert(input.path.clone(), node(input))?;
+            let InputNode { path, content, link } = input;
+            tree.insert(path, node(content, link))?;
         }
     }
     let root = tree.finish(function, None)?;
@@ -237,12 +238,11 @@ pub fn fingerprint(
     Ok(Digest::of(function, &action.encode_to_vec()))
 }
 
-fn node(input: &InputNode) -> Node {
-    let digest = input.content.digest;
-    match (input.content.kind, &input.link) {
+fn node(Content { kind, digest }: Content, link: Option<(Vec<u8>, bool)>) -> Node {
+    match (kind, link) {
         // The content of a link covers what it reads through to, executable bit included.
         (ContentKind::Link, Some((target, through))) => {
-            Node::Symlink { target: target.clone(), follows: through.then_some(digest) }
+            Node::Symlink { target, follows: through.then_some(digest) }
         }
         (ContentKind::Link, None) => Node::Symlink { target: digest.hex().into_bytes(), follows: None },
         (ContentKind::File, _) => Node::File { digest, executable: false },

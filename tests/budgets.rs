@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -238,6 +239,24 @@ fn up_to_date() {
         insist("up-to-date", "instructions_per_file", each);
         insist("up-to-date", "instructions_beside_files", sums.0 - each * files(&small) as f64);
     }
+}
+
+#[test]
+fn an_edited_iactfile_costs_one_look_at_each_file_too() {
+    if is_there("strace") {
+        undisturbed(iactfile_edited);
+    }
+}
+
+fn iactfile_edited() {
+    let (small, large) = (Work::new(20, "").settled(), Work::new(120, "").settled());
+    let counted = [&small, &large].map(|work| {
+        let file = fs::File::options().append(true).open(work.root().join("Iactfile.toml"));
+        writeln!(file.unwrap(), "# edited").unwrap();
+        sum(&work.calls()) as f64
+    });
+    let files = |work: &Work| work.targets * FILES_PER_TARGET;
+    insist("iactfile-edited", "calls_per_file", slope(counted.into(), (files(&small), files(&large))));
 }
 
 #[test]

@@ -4,13 +4,12 @@
 //! dependents are foretold to run; what would be restored is known exactly.
 
 use super::assess::{Assessment, Assessor, Told, expired_ms, tell_exports};
-use super::job::Watched;
 use super::pool;
 use super::shared::Shared;
 use super::step::input_node;
 use crate::content::{Content, ContentKind};
 use crate::decision::{Decision, Reason};
-use crate::fingerprint::{InputNode, fingerprint};
+use crate::fingerprint::fingerprint;
 use crate::journal::Journal;
 use crate::plan::{Node, On, Plan};
 use crate::record::PartDigest;
@@ -181,9 +180,8 @@ pub fn fingerprint_now(
     probes: &[PartDigest],
 ) -> Option<Digest> {
     let job = assessor.job(node, assessment, probes);
-    let inputs = job.inputs.iter().map(|input: &Watched| input_node(input));
-    let nodes: Vec<InputNode> = inputs.chain(job.brought.iter().cloned()).collect();
+    let nodes = job.inputs.iter().map(input_node).chain(job.brought.iter().cloned());
     let function = assessor.workspace.digest_function();
-    let digest = fingerprint(function, job.action, &job.values, &job.definition, &nodes).ok();
+    let digest = fingerprint(function, job.action, &job.values, &job.definition, nodes).ok();
     digest.filter(|_| job.certain && job.action.inputs.is_some())
 }

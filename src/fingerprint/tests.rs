@@ -50,7 +50,7 @@ fn inputs() -> Vec<InputNode> {
 
 fn print(action: &Action, values: &Values<'_>, inputs: &[InputNode]) -> Digest {
     let definition = define(action, values);
-    fingerprint(DigestFunction::Blake3, action, values, &definition, inputs).expect("a tree")
+    fingerprint(DigestFunction::Blake3, action, values, &definition, inputs.to_vec()).expect("a tree")
 }
 
 /// One change of one part; its name, and whether the fingerprint must change.

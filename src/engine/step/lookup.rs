@@ -7,7 +7,7 @@ use crate::content::ContentKind;
 use crate::decision::Reason;
 use crate::engine::assess::expired_ms;
 use crate::engine::job::{Job, Watched};
-use crate::fingerprint::{self, InputNode};
+use crate::fingerprint;
 use crate::graph::instance::Texts;
 use crate::log::LogWriter;
 use crate::report::{Outcome, Stream};
@@ -24,9 +24,8 @@ impl Step<'_, '_> {
             return Ok(None);
         }
         let function = self.shared.workspace.digest_function();
-        let nodes: Vec<InputNode> =
-            inputs.iter().map(input_node).chain(job.brought.iter().cloned()).collect();
-        fingerprint::fingerprint(function, job.action, &job.values, &job.definition, &nodes)
+        let nodes = inputs.iter().map(input_node).chain(job.brought.iter().cloned());
+        fingerprint::fingerprint(function, job.action, &job.values, &job.definition, nodes)
             .map(Some)
             .map_err(|error| error.to_string())
     }
