@@ -199,7 +199,7 @@ fn a_file_that_changes_while_it_is_read_is_not_an_output() {
     space.write("growing", vec![0; 30_000_000]);
     let path = space.root.join("growing");
     let done = std::sync::atomic::AtomicBool::new(false);
-    let collected = std::thread::scope(|scope| {
+    let refused = std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
@@ -207,9 +207,22 @@ fn a_file_that_changes_while_it_is_read_is_not_an_output() {
             }
         });
         while fs::metadata(&path).unwrap().len() == 30_000_000 {}
-        let collected = space.workspace().collect(&["growing"], Keep::DigestsOnly(DigestFunction::Blake3), 1);
+        let keep = || Keep::DigestsOnly(DigestFunction::Blake3);
+        let collect = || space.workspace().collect(&["growing"], keep(), 1);
+        // On a busy machine the writer may have had no turn meanwhile; then what was read is right.
+        let refused = (0..100).map(|_| collect()).find_map(|collected| match collected {
+            Ok(collected) => {
+                let file = &collected.files[0];
+                let mut bytes = vec![0; 30_000_000];
+                bytes.resize(file.facts.size as usize, b'x');
+                let digest = Digest::of(DigestFunction::Blake3, &bytes);
+                assert_eq!(file.node, iact_cache::Node::File { digest, executable: false });
+                None
+            }
+            Err(error) => Some(error),
+        });
         done.store(true, std::sync::atomic::Ordering::Relaxed);
-        collected
+        refused
     });
-    assert!(matches!(collected, Err(iact_cache::CollectError::Changed(_))), "{collected:?}");
+    assert!(matches!(refused, Some(iact_cache::CollectError::Changed(_))), "{refused:?}");
 }
