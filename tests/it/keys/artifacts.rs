@@ -4,13 +4,13 @@ use crate::space::Space;
 use std::time::Duration;
 
 fn pause() {
-    std::thread::sleep(Duration::from_millis(1_100));
+    std::thread::sleep(Duration::from_millis(3_100));
 }
 
 #[test]
 fn what_is_older_than_it_may_be_runs_again_from_the_cache_too() {
     let space = Space::new(
-        "[target.t]\ninputs = []\noutputs = ['o']\nvalid_for = '1s'\nrun = 'echo t >> @LOG@; cat @BASE@/db > o'\n\
+        "[target.t]\ninputs = []\noutputs = ['o']\nvalid_for = '3s'\nrun = 'echo t >> @LOG@; cat @BASE@/db > o'\n\
          [target.d]\ndeps = ['t']\ninputs = ['o']\nrun = 'echo d >> @LOG@'\n",
     );
     space.write("../db", "1");
