@@ -213,8 +213,9 @@ impl Model {
 
     /// A file among the sources that no target makes any more would be a source.
     fn remove_undeclared(&self) {
-        for path in files(&self.space.path("src/d3")) {
-            let name = path.file_name().unwrap().to_str().unwrap();
+        // Itself, as it may have been made a folder since.
+        for entry in std::fs::read_dir(self.space.path("src/d3")).into_iter().flatten().flatten() {
+            let (name, path) = (entry.file_name().into_string().unwrap(), entry.path());
             let maker = name.strip_prefix("gen-t").and_then(|place| place.parse::<usize>().ok());
             let made = |place: usize| {
                 self.world.targets.get(place).is_some_and(|target| target.kind == Kind::Inside)
