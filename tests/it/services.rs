@@ -115,7 +115,7 @@ fn what_goes_wrong_with_a_service_is_told_with_its_name_and_last_lines() {
         (
             r#"run = "echo call $((6*7)); python3 -m http.server {{ port }} --bind 127.0.0.1"
             port = "auto"
-            ready = { http = "http://127.0.0.1:{{ port }}/nowhere", timeout = "5s", interval = "600ms" }"#,
+            ready = { http = "http://127.0.0.1:{{ port }}/nowhere", timeout = "5s", interval = "2s" }"#,
             "answers 404",
         ),
         (
