@@ -115,6 +115,10 @@ impl Work {
         Self { folder, targets }
     }
 
+    fn files(&self) -> u64 {
+        self.targets * FILES_PER_TARGET
+    }
+
     fn root(&self) -> PathBuf {
         self.folder.path().join("work")
     }
@@ -223,10 +227,9 @@ fn nothing_to_do_costs_a_look_at_each_file() {
 fn up_to_date() {
     let (small, large) = (Work::new(20, "").settled(), Work::new(120, "").settled());
     let calls = (small.calls(), large.calls());
-    let files = |work: &Work| work.targets * FILES_PER_TARGET;
     let sums = (sum(&calls.0) as f64, sum(&calls.1) as f64);
-    insist("up-to-date", "calls_per_file", slope(sums, (files(&small), files(&large))));
-    insist("up-to-date", "calls_beside_files", sums.0 - files(&small) as f64);
+    insist("up-to-date", "calls_per_file", slope(sums, (small.files(), large.files())));
+    insist("up-to-date", "calls_beside_files", sums.0 - small.files() as f64);
     insist("up-to-date", "threads", threads(&calls.1, 0));
     insist("up-to-date", "writes", of(&calls.1, &WRITES) as f64);
     if cfg!(debug_assertions) && std::env::var_os("IACT_BUDGETS_OF").is_none() {
@@ -235,9 +238,9 @@ fn up_to_date() {
     }
     if is_there("valgrind") {
         let sums = (small.instructions() as f64, large.instructions() as f64);
-        let each = slope(sums, (files(&small), files(&large)));
+        let each = slope(sums, (small.files(), large.files()));
         insist("up-to-date", "instructions_per_file", each);
-        insist("up-to-date", "instructions_beside_files", sums.0 - each * files(&small) as f64);
+        insist("up-to-date", "instructions_beside_files", sums.0 - each * small.files() as f64);
     }
 }
 
@@ -255,8 +258,7 @@ fn iactfile_edited() {
         writeln!(file.unwrap(), "# edited").unwrap();
         sum(&work.calls()) as f64
     });
-    let files = |work: &Work| work.targets * FILES_PER_TARGET;
-    insist("iactfile-edited", "calls_per_file", slope(counted.into(), (files(&small), files(&large))));
+    insist("iactfile-edited", "calls_per_file", slope(counted.into(), (small.files(), large.files())));
 }
 
 #[test]
