@@ -169,8 +169,9 @@ impl Reader<'_> {
                 Some(content) => Some((end, content)),
                 None => self.read_file(path)?,
             },
-            // A loop of links, or one that may not be followed: what it says is all there is to it.
-            _ => None,
+            // Nothing to read, a loop of links, or a way that may not be gone: what it says is all there is to it.
+            Ok(_) | Err(Errno::LOOP | Errno::ACCESS | Errno::PERM | Errno::NAMETOOLONG) => None,
+            Err(errno) => return Err(Trouble::System(errno)),
         };
         let content = Content::link(self.function, &text, through.map(|(_, content)| content));
         Ok(Seen::Present(Present { stat: found, content, link: Some(Box::new(Link { text, through })) }))
