@@ -163,7 +163,8 @@ impl Talk {
         }
         let voice = self.voices.remove(target);
         let failed = finished.outcome == Outcome::Failed;
-        if failed && finished.severity.is_none() && voice.is_some() && self.wrote.is_none() {
+        let kept = finished.log.is_some();
+        if failed && kept && finished.severity.is_none() && voice.is_some() && self.wrote.is_none() {
             self.wrote = Some(clean(target).into_owned());
         }
         let mut voice = voice.unwrap_or_default();

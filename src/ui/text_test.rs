@@ -62,6 +62,11 @@ fn end(target: &str, outcome: Outcome) -> Finished {
     }
 }
 
+/// It failed, and its log holds what it wrote.
+fn failure(target: &str) -> Finished {
+    Finished { log: Some("/logs/it".into()), ..end(target, Outcome::Failed) }
+}
+
 fn told(look: &Look, reports: &[Report]) -> String {
     let mut talk = Talk::new(look);
     let mut text = String::new();
@@ -88,7 +93,7 @@ fn two_at_once() -> Vec<Report> {
         err("two", "two 1\ntwo "),
         out("one", "one 2\none"),
         err("two", "2"),
-        Report::Finished(end("two", Outcome::Failed)),
+        Report::Finished(failure("two")),
         out("one", " 3\n"),
         Report::Finished(end("one", Outcome::Executed)),
         Report::Finished(Finished { message: Some("two failed".into()), ..end("three", Outcome::Skipped) }),
@@ -228,18 +233,22 @@ one  executed in 2.1s (input changed: src/a.c)
 
 #[test]
 fn a_run_of_one_action_says_its_name_once() {
-    let done = |outcome, totals| {
-        [begin(1), start("hello"), out("hello", "hi"), Report::Finished(end("hello", outcome)), totals]
-    };
+    let done =
+        |finished, totals| [begin(1), start("hello"), out("hello", "hi"), Report::Finished(finished), totals];
     let fine = Report::RunFinished(RunFinished { ok: true, executed: 1, ..RunFinished::default() });
     assert_eq!(
-        told(&look(Output::Live), &done(Outcome::Executed, fine)),
+        told(&look(Output::Live), &done(end("hello", Outcome::Executed), fine)),
         "hi\nhello  executed in 2.1s (input changed: src/a.c)\n"
     );
     let failed = Report::RunFinished(RunFinished { failed: 1, ..RunFinished::default() });
     assert_eq!(
-        told(&look(Output::Group), &done(Outcome::Failed, failed)),
+        told(&look(Output::Group), &done(failure("hello"), failed.clone())),
         "hi\nfailed: hello (exit 1) after 2.1s\nhint: `iact log hello` shows its output again\n"
+    );
+    assert_eq!(
+        told(&look(Output::Group), &done(end("hello", Outcome::Failed), failed)),
+        "hi\nfailed: hello (exit 1) after 2.1s\n",
+        "what could not be kept cannot be shown again"
     );
     let fresh = RunFinished { ok: true, up_to_date: 1, duration_ms: 3, ..RunFinished::default() };
     let reports = [begin(1), Report::Finished(end("hello", Outcome::UpToDate)), Report::RunFinished(fresh)];

@@ -77,10 +77,14 @@ fn all_faults(when: usize) -> Vec<Fault> {
     CALLS.into_iter().flat_map(faults).collect()
 }
 
+fn traces() -> bool {
+    let works = || std::process::Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).status();
+    has_program("strace") && works().is_ok_and(|status| status.success())
+}
+
 #[test]
 fn whatever_call_fails_the_build_is_right_or_says_that_it_failed() {
-    let works = || std::process::Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).status();
-    if !has_program("strace") || !works().is_ok_and(|status| status.success()) {
+    if !traces() {
         return skipped("no strace, or it may not trace");
     }
     let mut tries = tries("syscalls", 60);
@@ -112,4 +116,48 @@ fn whatever_call_fails_the_build_is_right_or_says_that_it_failed() {
         tries.done += 1;
     }
     tries.held();
+}
+
+/// An input that is a link has two looks; if only the second fails, its text alone would pass for all of it, and the same
+/// failure a second time would be served what was made of the first content.
+#[test]
+fn a_link_whose_end_cannot_be_looked_at_is_no_link_to_nothing() {
+    if !traces() {
+        return skipped("no strace, or it may not trace");
+    }
+    let space = Space::new(
+        "[target.copy]\ninputs = [\"way\"]\noutputs = [\"out\"]\nrun = \"cat end 2>/dev/null > out; test -s out\"\n",
+    );
+    std::os::unix::fs::symlink("end", space.path("way")).unwrap();
+    for when in 1.. {
+        let mut passed = false;
+        for content in ["one", "two"] {
+            space.remove(".iact");
+            space.remove("out");
+            space.write("end", content);
+            let inject = format!("inject=newfstatat,statx:error=EIO:when={when}");
+            let log = space.base().join("strace.log");
+            let wrapper = [
+                "strace",
+                "-f",
+                "-qq",
+                "-o",
+                log.to_str().unwrap(),
+                "-e",
+                "trace=newfstatat,statx",
+                "-e",
+                &inject,
+            ];
+            let run = space.iact(["build", "--json", "copy"]).below(&wrapper).run();
+            let injected = std::fs::read_to_string(&log).unwrap().contains("(INJECTED)");
+            assert!(injected || run.code == Some(0), "{when}: {run}");
+            if run.code == Some(0) {
+                assert_eq!(space.read("out"), content, "{when}: {run}");
+            }
+            passed |= !injected;
+        }
+        if passed {
+            return assert!(when > 5, "of {when} looks at files none could fail");
+        }
+    }
 }
