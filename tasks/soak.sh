@@ -102,7 +102,10 @@ if wants power; then
     one power 700 power::a_power_cut
     one shutdown 300 power::a_file_system_that_is_shut_down
 fi
-if wants syscalls; then one syscalls 5000 syscalls::; fi
+if wants syscalls; then
+    one syscalls 5000 syscalls::
+    one short 200 short::
+fi
 if wants processes; then
     one processes 2000 processes::every_end
     # The logs are kept: never more than a quarter of what is free.

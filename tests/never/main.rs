@@ -13,6 +13,8 @@ mod mounted;
 mod power;
 mod processes;
 mod project;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod short;
 mod sizes;
 #[path = "../it/space.rs"]
 #[allow(dead_code, reason = "the builder of all black-box tests; these need a part of it")]
