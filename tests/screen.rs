@@ -76,7 +76,7 @@ fn finished(target: &str, outcome: Outcome, duration_ms: u64) -> Report {
         message: None,
         reason: Some(Reason::InputChanged { path: format!("src/{target}.c") }),
         severity: None,
-        log: None,
+        log: (outcome == Outcome::Failed).then(|| "/logs/it".into()),
     })
 }
 
