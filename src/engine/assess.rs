@@ -171,16 +171,23 @@ impl<'a> Assessor<'_, 'a> {
         if brought.is_empty() {
             return Cow::Borrowed(found);
         }
-        let is_brought = |id: PathId| brought.binary_search_by_key(&id, |one| one.path).is_ok();
+        let lies_in_brought = self.lies_in(brought);
+        Cow::Owned(found.iter().copied().filter(|id| !lies_in_brought(*id)).collect())
+    }
+
+    /// Whether a path is one of what dependencies bring, or lies below one.
+    fn lies_in<'b>(&'b self, brought: &'b [Brought]) -> impl Fn(PathId) -> bool + 'b {
         let has_folders = brought.iter().any(|one| one.content.kind == ContentKind::Folder);
-        let lies_in_brought = |id: PathId| {
+        move |id| {
+            let is_brought = |id: PathId| brought.binary_search_by_key(&id, |one| one.path).is_ok();
             let parents = std::iter::successors(Some(self.journal.paths.bytes_of(id)), |path| {
                 path.iter().rposition(|byte| *byte == b'/').map(|slash| &path[..slash])
             });
-            parents.skip(1).any(|parent| self.journal.paths.find(parent).is_some_and(is_brought))
-        };
-        let is_own = |id: &PathId| !(is_brought(*id) || has_folders && lies_in_brought(*id));
-        Cow::Owned(found.iter().copied().filter(is_own).collect())
+            let mut parents = parents.skip(1);
+            is_brought(id)
+                || has_folders
+                    && parents.any(|parent| self.journal.paths.find(parent).is_some_and(is_brought))
+        }
     }
 
     fn contents(&self, ids: &[PathId]) -> Result<Vec<(PathId, Content)>, String> {
@@ -211,14 +218,15 @@ impl<'a> Assessor<'_, 'a> {
                 if maker.outputs.is_empty() {
                     return;
                 }
-                let Some(record) = self.journal.record(&maker.name) else {
+                let record = self.journal.record(&maker.name);
+                let Some(record) = record.filter(|_| !self.survey.doubtful.contains(&member)) else {
                     uncertain = true;
                     return;
                 };
                 let declared = record.outputs.iter().filter(|made| made.declared);
                 brought.extend(declared.map(|made| Brought {
                     path: made.path,
-                    content: made.content,
+                    content: self.as_read(made),
                     target: maker.name.clone(),
                 }));
             });
@@ -226,6 +234,16 @@ impl<'a> Assessor<'_, 'a> {
         brought.sort_unstable_by_key(|one| one.path);
         brought.dedup_by_key(|one| one.path);
         (brought, uncertain)
+    }
+
+    /// An output as whoever reads it finds it: through a link.
+    fn as_read(&self, made: &Made) -> Content {
+        match self.files.get(made.path) {
+            Seen::Present(present) if made.content.kind == ContentKind::Link && present.link.is_some() => {
+                present.content
+            }
+            _ => made.content,
+        }
     }
 
     /// What goes to a worker.
@@ -239,11 +257,10 @@ impl<'a> Assessor<'_, 'a> {
         let record = self.journal.record(&action.name);
         let only_outputs = matches!(reason, Reason::OutputMissing { .. } | Reason::OutputModified { .. });
         let known = record.map(|record| record.fingerprint).filter(|known| only_outputs && *known != [0; 32]);
-        let discovered: Vec<PathId> =
-            record.map_or_else(Vec::new, |record| record.discovered.iter().map(|(path, _)| *path).collect());
-        let mut inputs: Vec<Watched> =
-            assessment.inputs.iter().filter_map(|(id, _)| self.watched(*id)).collect();
-        inputs.extend(discovered.iter().filter_map(|id| self.watched(*id)));
+        let is_declared = |id: PathId| assessment.inputs.binary_search_by_key(&id, |(path, _)| *path).is_ok();
+        let lies_in_brought = self.lies_in(&assessment.brought);
+        let discovered = record.iter().flat_map(|record| &record.discovered).map(|(path, _)| *path);
+        let discovered = discovered.filter(|&id| !is_declared(id) && !lies_in_brought(id));
         let brought_node = |one: &Brought| InputNode {
             path: self.journal.paths.bytes_of(one.path).to_vec(),
             content: one.content,
@@ -258,14 +275,15 @@ impl<'a> Assessor<'_, 'a> {
             action,
             values: self.values(node, probes),
             definition: assessment.definition.clone(),
-            inputs,
+            declared: assessment.inputs.iter().filter_map(|(id, _)| self.watched(*id)).collect(),
+            discovered: discovered.filter_map(|id| self.watched(id)).collect(),
+            tools: action.tools.iter().filter_map(|tool| self.watched(self.survey.tools[tool])).collect(),
             brought: assessment.brought.iter().map(brought_node).collect(),
             brought_files: brought_files.into_iter().filter_map(|made| self.watched_file(made)).collect(),
             reason,
             look_up,
             known,
             batched: action.batch > 0,
-            discovered,
             certain: !assessment.uncertain,
         }
     }
@@ -273,7 +291,7 @@ impl<'a> Assessor<'_, 'a> {
     fn watched(&self, id: PathId) -> Option<Watched> {
         match self.files.get(id) {
             Seen::Present(present) => {
-                Some(Watched { id, path: self.journal.paths.bytes_of(id).to_vec(), present: present.clone() })
+                Some(Watched { path: self.journal.paths.bytes_of(id).to_vec(), present: present.clone() })
             }
             _ => None,
         }

@@ -180,7 +180,8 @@ pub fn fingerprint_now(
     probes: &[PartDigest],
 ) -> Option<Digest> {
     let job = assessor.job(node, assessment, probes);
-    let nodes = job.inputs.iter().map(input_node).chain(job.brought.iter().cloned());
+    let inputs = job.declared.iter().chain(&job.discovered);
+    let nodes = inputs.map(input_node).chain(job.brought.iter().cloned());
     let function = assessor.workspace.digest_function();
     let digest = fingerprint(function, job.action, &job.values, &job.definition, nodes).ok();
     digest.filter(|_| job.certain && job.action.inputs.is_some())

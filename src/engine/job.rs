@@ -5,7 +5,6 @@ use crate::content::Content;
 use crate::decision::Reason;
 use crate::fingerprint::{InputNode, Values};
 use crate::graph::action::Action;
-use crate::path_table::PathId;
 use crate::plan::Node;
 use crate::record::{Definition, PartDigest};
 use crate::report::{Outcome, Stream};
@@ -15,8 +14,6 @@ use rustix::process::Signal;
 /// A file that must not have moved when the action ends.
 #[derive(Clone, Debug)]
 pub struct Watched {
-    /// Its number.
-    pub id: PathId,
     /// Workspace-relative, or absolute.
     pub path: Vec<u8>,
     /// What it was when it was digested.
@@ -33,8 +30,12 @@ pub struct Job<'a> {
     pub values: Values<'a>,
     /// Its definition.
     pub definition: Definition,
-    /// Source files and discovered inputs.
-    pub inputs: Vec<Watched>,
+    /// Source files.
+    pub declared: Vec<Watched>,
+    /// Files that its depfile named last time, as far as they are there and nothing else brings them.
+    pub discovered: Vec<Watched>,
+    /// The programs of `tools`.
+    pub tools: Vec<Watched>,
     /// Outputs of its dependencies, as the input tree takes them.
     pub brought: Vec<InputNode>,
     /// The files in them.
@@ -47,10 +48,15 @@ pub struct Job<'a> {
     pub known: Option<PartDigest>,
     /// Whether a miss comes back instead of being run: its command is shared with others.
     pub batched: bool,
-    /// Source files that its depfile named last time, for a look-up (they are among `inputs` too).
-    pub discovered: Vec<PathId>,
     /// `false`: what a dependency made is not known for sure, so the result vouches for nothing.
     pub certain: bool,
+}
+
+impl Job<'_> {
+    /// Everything it reads by itself: source files, discovered ones, tools.
+    pub fn inputs(&self) -> impl Iterator<Item = &Watched> {
+        self.declared.iter().chain(&self.discovered).chain(&self.tools)
+    }
 }
 
 /// What a step left behind.
@@ -75,7 +81,7 @@ pub struct Done {
     /// Everything in its outputs.
     pub made: Vec<MadeFile>,
     /// Files that its depfile named.
-    pub discovered: Vec<(Vec<u8>, Present)>,
+    pub discovered: Vec<Watched>,
     /// An input that moved meanwhile.
     pub moved: Option<Vec<u8>>,
     /// What it exported, or had exported before it failed.

@@ -1,7 +1,7 @@
-//! Making room before an action runs: what an earlier run left at its outputs goes, the folders they stand in
+//! Making room before an action runs: what an earlier run left at its outputs and its depfile goes, the folders they stand in
 //! are made.
 //!
-//! Invariant: only declared outputs are removed, and links are removed, never followed; a parent that is a
+//! Invariant: only declared outputs and the depfile are removed, and links are removed, never followed; a parent that is a
 //! link out of the workspace is refused.
 #![allow(clippy::disallowed_methods, reason = "shell: removes leftovers, makes folders")]
 
@@ -18,6 +18,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 /// What could not be removed or made, for a person.
 pub fn prepare(workspace: &Workspace, action: &Action) -> Result<(), String> {
     let root = workspace.folder.as_fd();
+    if let Some(depfile) = &action.depfile {
+        make_folders(root, depfile)
+            .map_err(|error| format!("cannot make the folder of `{depfile}`: {error}"))?;
+        // One that an earlier command wrote says nothing of this one; what cannot be removed shows when it is read.
+        let _ = rustix::fs::unlinkat(root, depfile.as_str(), AtFlags::empty());
+    }
     for output in &action.outputs {
         make_folders(root, &output.path)
             .map_err(|error| format!("cannot make the folder of `{}`: {error}", output.path))?;

@@ -91,7 +91,8 @@ pub fn check_tools(workspace: &Workspace, actions: impl IntoIterator<Item = u32>
             match all.iter_mut().find(|one| one.requirement.need == need && one.folder == action.folder) {
                 Some(known) => known.actions.push(id),
                 None => {
-                    let state = met(workspace, &action.folder, &need);
+                    // A place is told from the workspace's root.
+                    let state = met(workspace, "", &need);
                     let requirement =
                         Requirement { need, hint: None, optional: false, span: Span::default() };
                     all.push(Checked {

@@ -161,7 +161,8 @@ impl Seenness<'_> {
         }
         let search = self.workspace.caller.var("PATH").cloned().unwrap_or_default();
         proof.variables.push(("PATH".into(), variable(Some(&search))));
-        for (tool, &found) in self.survey.tools.iter().collect::<std::collections::BTreeMap<_, _>>() {
+        let by_name = self.survey.tools.iter().filter(|(tool, _)| !tool.contains('/'));
+        for (tool, &found) in by_name.collect::<std::collections::BTreeMap<_, _>>() {
             let found = self.journal.paths.bytes_of(found);
             let earlier =
                 path_places(&search, tool).take_while(|place| place.as_os_str().as_bytes() != found);

@@ -221,6 +221,7 @@ impl<'a> Rounds<'a> {
         settle(&mut drive);
         let state = std::mem::take(&mut drive.state);
         sight.survey = std::mem::take(&mut drive.survey);
+        sight.survey.settle();
         sight.fresh = std::mem::take(&mut drive.fresh);
         sight.moved.clone_from(&state.moved);
         let discovers = |&id: &u32| workspace.graph.actions[id as usize].depfile.is_some();

@@ -6,6 +6,7 @@
 //! a miss.
 #![allow(clippy::disallowed_methods, reason = "shell: looks at files, asks the time")]
 
+mod discovered;
 mod keep;
 mod lookup;
 mod moved;
@@ -14,7 +15,7 @@ use super::job::{Done, Event, Job, Watched, failure};
 use super::retry::pause_ms;
 use super::shared::Shared;
 use super::spawn::{End, Ended, Stdin};
-use super::{depfile, exports, leftovers};
+use super::{exports, leftovers};
 use crate::decision::Reason;
 use crate::fingerprint::InputNode;
 use crate::graph::instance::Texts;
@@ -105,7 +106,7 @@ impl<'s, 'a> Step<'s, 'a> {
     pub(super) fn of_batch(shared: &'s Shared<'a>, job: &Job<'_>) -> Self {
         let restores = shared.outputs.restores();
         let mut step = Self { shared, done: blank(job), expired: None, restores };
-        match step.fingerprint(job, &job.inputs) {
+        match step.fingerprint(job, &job.discovered) {
             Ok(digest) => step.done.fingerprint = digest,
             Err(message) => step.fail(message),
         }
@@ -121,7 +122,7 @@ impl<'s, 'a> Step<'s, 'a> {
         if self.look_up_known(job, &texts) {
             return;
         }
-        let digest = match self.fingerprint(job, &job.inputs) {
+        let digest = match self.fingerprint(job, &job.discovered) {
             Ok(digest) => digest,
             Err(message) => return self.fail(message),
         };
@@ -284,7 +285,9 @@ impl<'s, 'a> Step<'s, 'a> {
             return;
         }
         point("step.ran");
-        self.discover(job, ran.began_ns);
+        if let Err(why) = self.discover(job, ran.began_ns) {
+            return self.fail(why);
+        }
         if self.done.moved.is_none() && !planted(Bug::NoRestat) {
             self.done.moved = moved_input(self.shared, job);
         }
@@ -303,29 +306,6 @@ impl<'s, 'a> Step<'s, 'a> {
         }
         self.keep(job, ran);
     }
-
-    /// Reads the depfile. A file it names that changed since the command started may have been read before
-    /// that.
-    fn discover(&mut self, job: &Job<'_>, began_ns: i64) {
-        let Some(depfile) = &job.action.depfile else { return };
-        let root = &self.shared.workspace.root;
-        let Ok(text) = std::fs::read(root.join(depfile)) else { return };
-        let declared: rustc_hash::FxHashSet<&[u8]> =
-            declared_inputs_of(job).map(|input| input.path.as_slice()).collect();
-        for written in depfile::parse(&text) {
-            let Some(path) = workspace_path(root, &job.action.cwd, &written) else { continue };
-            let lossy = String::from_utf8_lossy(&path);
-            if declared.contains(path.as_slice()) || self.shared.declared.covers(&lossy) {
-                continue;
-            }
-            if let Some(found) = self.watch(&path) {
-                if found.present.stat.moved_ns() >= began_ns && self.done.moved.is_none() {
-                    self.done.moved = Some(path.clone());
-                }
-                self.done.discovered.push((path, found.present));
-            }
-        }
-    }
 }
 
 fn unix_ms() -> u64 {
@@ -333,28 +313,8 @@ fn unix_ms() -> u64 {
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn declared_inputs_of<'j>(job: &'j Job<'_>) -> impl Iterator<Item = &'j Watched> {
-    job.inputs.iter().filter(|input| !job.discovered.contains(&input.id))
-}
-
-fn declared_inputs(job: &Job<'_>) -> Vec<Watched> {
-    declared_inputs_of(job).cloned().collect()
-}
-
 /// An input as the tree takes it.
 pub fn input_node(input: &Watched) -> InputNode {
     let link = input.present.link.as_ref().map(|link| (link.text.clone(), link.through.is_some()));
     InputNode { path: input.path.clone(), content: input.present.content, link }
-}
-
-/// A path of a depfile: workspace-relative if it lies inside, absolute if outside.
-fn workspace_path(root: &std::path::Path, cwd: &str, written: &[u8]) -> Option<Vec<u8>> {
-    use std::os::unix::ffi::OsStrExt;
-    let written = super::shared::os_path(written);
-    if written.is_absolute() {
-        let inside = written.strip_prefix(root).ok();
-        return Some(inside.unwrap_or(&written).as_os_str().as_bytes().to_vec());
-    }
-    let text = written.to_str()?;
-    crate::path::normalise(cwd, text).ok().map(|normal| normal.path.into_bytes())
 }

@@ -23,12 +23,13 @@ use crate::scan::read::{Present, Seen};
 use crate::scan::walk::{Entry, Folders, Visited, everything_below};
 use crate::workspace::Workspace;
 use rayon::prelude::*;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use std::ffi::CString;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 /// What was found for every node of a plan.
 #[derive(Default)]
@@ -37,10 +38,14 @@ pub struct Survey {
     pub inputs: Vec<Vec<PathId>>,
     /// Names that stand in a declared folder and are not in the record of it.
     strays: Vec<Option<String>>,
-    /// Content of every tool, by the name as it is written.
+    /// Every tool by its name, or by its place in the workspace.
     pub tools: FxHashMap<String, PathId>,
     /// Everything that was looked at, sorted.
     pub wanted: Vec<PathId>,
+    /// Dependencies beside the plan whose outputs are not what they made.
+    pub doubtful: FxHashSet<u32>,
+    /// What is to be looked at from now on, beside `wanted`.
+    learned: Vec<PathId>,
 }
 
 /// Below that many actions the threads would cost more than they bring.
@@ -89,6 +94,7 @@ impl Survey {
         wanted.sort_unstable();
         wanted.dedup();
         survey.wanted = wanted;
+        survey.doubt((workspace, plan), journal, files);
         Self::require_literals(workspace, asked(plan), journal, files)?;
         survey.find_strays(folders, (workspace, plan), journal, files);
         Ok(survey)
@@ -117,7 +123,44 @@ impl Survey {
             return Err(Error::new(Kind::Environment, "an input is gone"));
         }
         let strays = vec![None; plan.len()];
-        Ok(Self { inputs, strays, tools: tools.into_iter().collect(), wanted })
+        Ok(Self { inputs, strays, tools: tools.into_iter().collect(), wanted, ..Self::default() })
+    }
+
+    /// Looks at what stands for a dependency that nobody asked to bring up to date.
+    fn doubt(&mut self, (workspace, plan): (&Workspace, &Plan), journal: &mut Journal, files: &mut Files) {
+        let graph = &workspace.graph;
+        let mut known = vec![false; graph.actions.len()];
+        plan.actions.iter().for_each(|&id| known[id as usize] = true);
+        for &id in &plan.actions {
+            for &dep in graph.deps.get(id as usize) {
+                graph.each_member(dep, &mut |member| {
+                    if std::mem::replace(&mut known[member as usize], true) {
+                        return;
+                    }
+                    let Some(record) = journal.record(&graph.actions[member as usize].name).cloned() else {
+                        return;
+                    };
+                    if as_made(&record, journal, files) != Some(true) {
+                        self.doubtful.insert(member);
+                    }
+                });
+            }
+        }
+    }
+
+    /// What an action made or discovered is looked at from now on, once that is [settled](Self::settle).
+    pub fn learn(&mut self, paths: impl Iterator<Item = PathId>) {
+        self.learned.extend(paths);
+    }
+
+    /// What was learned is wanted.
+    pub fn settle(&mut self) {
+        if self.learned.is_empty() {
+            return;
+        }
+        self.wanted.append(&mut self.learned);
+        self.wanted.sort_unstable();
+        self.wanted.dedup();
     }
 
     fn resolve_tools(&mut self, workspace: &Workspace, plan: &Plan, journal: &mut Journal) -> Result<()> {
@@ -128,9 +171,13 @@ impl Survey {
                 if self.tools.contains_key(tool) {
                     continue;
                 }
-                let found = if tool.contains('/') {
-                    let program = workspace.root.join(&action.folder).join(tool);
-                    Some(program).filter(|program| program.is_file())
+                let found = if let Some(place) = tool.strip_prefix("./") {
+                    // What a target makes need not be there yet.
+                    let is_there = || workspace.root.join(place).is_file();
+                    let is_made = workspace.graph.makers.of(place).is_some();
+                    Some(PathBuf::from(place)).filter(|_| is_made || is_there())
+                } else if tool.contains('/') {
+                    Some(PathBuf::from(tool)).filter(|program| program.is_file())
                 } else {
                     find_program(&path, tool)
                 };
@@ -386,11 +433,15 @@ pub fn require_inputs(workspace: &Workspace, plan: &Plan) -> Result<()> {
 fn missing_tool(workspace: &Workspace, id: u32, at: usize) -> Box<Error> {
     let graph = &workspace.graph;
     let action = &graph.actions[id as usize];
-    let message = format!("the tool `{}` of `{}` is not on PATH", action.tools[at], action.name);
+    let tool = &action.tools[at];
+    let (place, hint) = match tool.strip_prefix("./") {
+        Some(place) => (place, "it is neither there nor made by a target"),
+        None => (tool.as_str(), "install it, or correct PATH"),
+    };
+    let what = if tool.contains('/') { "does not exist" } else { "is not on PATH" };
+    let message = format!("the tool `{place}` of `{}` {what}", action.name);
     let span = graph.declaration(id).tools.get(at).map_or(graph.declaration(id).name.span, |text| text.span);
-    Error::new(Kind::Refused, message)
-        .at(&graph.manifest(id).source, span)
-        .hint("install it, or correct PATH")
+    Error::new(Kind::Refused, message).at(&graph.manifest(id).source, span).hint(hint)
 }
 
 fn missing_input(workspace: &Workspace, id: u32, literal: &str) -> Box<Error> {

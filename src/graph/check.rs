@@ -219,6 +219,15 @@ fn inputs(
             return Err(wrong.hint(format!("exclude it with `!{}`", output.path)));
         }
     }
+    let tools = own.tools.iter().zip(&action.tools);
+    for (written, at) in tools.filter_map(|(written, tool)| Some((written, tool.strip_prefix("./")?))) {
+        if let Some(maker) = makers.of(at).filter(|&maker| maker != id && !brings(maker)) {
+            let maker = &actions[maker as usize].name;
+            let message = format!("the tool `{at}` of `{}` is made by `{maker}`", action.name);
+            let wrong = place(manifests, bound, written.span, message);
+            return Err(wrong.hint(format!("add `{maker}` to `deps`")));
+        }
+    }
     let mut must_exist = Vec::new();
     for (index, literal) in inputs.patterns.literals() {
         let mut brought = false;

@@ -67,7 +67,8 @@ impl Builder<'_> {
             }
         };
         let inputs = self.inputs(bound, action.file.clone())?;
-        let tools = own.tools.iter().map(|tool| self.render(decl, tool, scope)).collect::<Result<_>>()?;
+        let tools = own.tools.iter().map(|tool| Ok(tool_at(folder, self.render(decl, tool, scope)?)));
+        let tools = tools.collect::<Result<_>>()?;
         // A batch renders its command again with all of its files.
         let batched = own.for_each.as_ref().is_some_and(|each| each.batch.is_some());
         let rare = self.rare(decl, scope)?;
@@ -184,6 +185,17 @@ impl Builder<'_> {
         };
         let memory_bytes = own.rare.as_ref().and_then(|rare| rare.memory_bytes).unwrap_or(0);
         Ok(Demand { cpus, memory_bytes, pool, exclusive: own.exclusive })
+    }
+}
+
+/// A tool as an action has it: its name, to be found on PATH; its place from the workspace's root, behind `./`; or absolute.
+fn tool_at(folder: &str, written: String) -> String {
+    if !written.contains('/') || written.starts_with('/') {
+        return written;
+    }
+    match path::normalise(folder, &written) {
+        Ok(normal) => format!("./{}", normal.path),
+        Err(_) => format!("./{folder}/{written}"),
     }
 }
 

@@ -46,6 +46,11 @@ impl Makers {
         above.chain(below.take_while(move |(output, _)| crate::scan::patterns::is_below(output, path)))
     }
 
+    /// The maker of a path, or of the folder it lies in.
+    pub fn of(&self, path: &str) -> Option<u32> {
+        std::iter::successors(Some(path), |path| parent(path)).find_map(|path| Some(self.exactly(path)?.1))
+    }
+
     fn exactly(&self, path: &str) -> Option<&(String, u32)> {
         let found = self.sorted.binary_search_by(|(output, _)| by_components(output, path));
         found.ok().map(|at| &self.sorted[at])

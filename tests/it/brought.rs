@@ -43,3 +43,44 @@ fn naming_it_changes_nothing() {
         assert_eq!(space.read("o"), "1\n1\n", "{named}");
     }
 }
+
+#[test]
+fn a_dependency_that_nobody_asked_to_repair_vouches_for_nothing() {
+    let space = Space::new(&format!(
+        "{MAKER}[target.b]\ndeps = ['a']\ninputs = []\noutputs = ['o']\nrun = 'cat x > o; ls d >> o'\n"
+    ));
+    space.write("seed", "1\n");
+    space.build(&["b"]);
+    let good = space.read("o");
+    for spoil in [("x", "spoilt\n"), ("d/e/f", "spoilt\n"), ("d/stray", "")] {
+        space.write(spoil.0, spoil.1);
+        space.remove("o");
+        space.remove(".iact/journal");
+        space.build(&["--only", "a"]);
+        space.write(spoil.0, spoil.1);
+        let run = space.build(&["--only", "b"]);
+        assert_eq!(run.kinds(), ["executed"], "{run}");
+        // What was made of it is nobody's result.
+        let run = space.build(&["b"]);
+        assert_eq!(
+            (space.read("o"), run.outcomes()["b"].as_str()),
+            (good.clone(), "cached"),
+            "{spoil:?}: {run}"
+        );
+    }
+    assert_eq!(space.build(&["--only", "b"]).kinds(), ["up_to_date"]);
+}
+
+#[test]
+fn an_output_that_is_a_link_counts_by_what_it_leads_to() {
+    let space = Space::new(
+        "[target.a]\ninputs = []\noutputs = ['l']\nrun = 'ln -s seed l'\n\
+         [target.b]\ndeps = ['a']\ninputs = []\noutputs = ['o']\nrun = 'cat l > o'\n",
+    );
+    for text in ["1", "2", "1"] {
+        space.write("seed", text);
+        space.build(&["b"]);
+        assert_eq!(space.read("o"), text);
+        assert_eq!(space.build(&["b"]).kinds(), ["up_to_date"]);
+    }
+}

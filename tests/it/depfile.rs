@@ -98,19 +98,217 @@ fn another_checkout_with_another_header_gets_no_wrong_hit() {
     assert_eq!(answer(&same), 2);
 }
 
+/// A target that concatenates what `script` says it reads, with `in` declared.
+fn reader(script: &str) -> Space {
+    let space = Space::new(&format!(
+        "[target.t]\ninputs = ['in']\noutputs = ['o']\ndepfile = 'd'\nrun = \"\"\"echo t >> @LOG@; {script}\"\"\"\n"
+    ));
+    space.write("in", "in\n");
+    space
+}
+
+/// Reads what `in` names, as a compiler reads what a source includes.
+const INCLUDES: &str = "cat in $(cat in) > o; echo o: $(cat in) > d";
+
 #[test]
-fn a_depfile_that_is_missing_or_nonsense_is_no_trouble() {
-    for write in
-        ["true", "echo nonsense > d", "head -c 1000 /dev/zero > d", "mkdir d", "echo 'o: nowhere.h \\\\' > d"]
-    {
-        let space = Space::new(&format!(
-            "[target.t]\ninputs = ['in']\noutputs = ['o']\ndepfile = 'd'\nrun = \"rm -rf d; {write}; cp in o\"\n"
-        ));
-        space.write("in", "1");
+fn branches_that_include_different_headers_never_get_each_others_result() {
+    let space = reader(INCLUDES);
+    space.write("common", "common\n");
+    let branches = [
+        ("a", vec!["a.h"]),
+        ("b", vec!["b1.h", "b2.h", "common"]),
+        ("c", vec![]),
+        ("d", vec!["a.h", "common"]),
+    ];
+    let all = ["a.h", "b1.h", "b2.h"];
+    let check_out = |(name, headers): &(&str, Vec<&str>)| {
+        all.iter().filter(|header| space.has(header)).for_each(|header| space.remove(header));
+        for header in headers.iter().filter(|header| **header != "common") {
+            space.write(header, format!("{header} of {name}\n"));
+        }
+        space.write("in", headers.join(" ") + "\n");
+        std::thread::sleep(std::time::Duration::from_millis(15));
+    };
+    let mut dice = crate::dice::Dice::new(7);
+    for _ in 0..24 {
+        let branch = &branches[dice.below(branches.len())];
+        check_out(branch);
+        let run = space.build(&["t"]);
+        let headers: String = branch.1.iter().map(|header| space.read(header)).collect();
+        assert_eq!(space.read("o"), format!("{}{headers}", space.read("in")), "{}: {run}", branch.0);
+        assert_eq!(space.build(&["t"]).kinds(), ["up_to_date"], "{}", branch.0);
+    }
+    assert_eq!(space.trail().len(), branches.len(), "each ran once and was restored from then on");
+}
+
+#[test]
+fn a_discovered_header_may_become_a_declared_one_and_back() {
+    let space = reader("cat in x.h > o; echo o: in x.h > d");
+    let plain = space.read("Iactfile.toml");
+    let declared = plain.replace("['in']", "['in', 'x.h']");
+    for (at, text) in [&plain, &declared, &plain, &declared].into_iter().enumerate() {
+        space.write("Iactfile.toml", text);
+        space.write("x.h", format!("{at}\n"));
+        std::thread::sleep(std::time::Duration::from_millis(15));
+        space.build(&["t"]);
+        assert_eq!(space.read("o"), format!("in\n{at}\n"));
+        assert_eq!(space.build(&["t"]).kinds(), ["up_to_date"]);
+    }
+}
+
+#[test]
+fn a_command_that_does_not_write_its_depfile_fails_and_an_old_one_does_not_count() {
+    for (write, says) in [
+        ("true", "did not write its depfile `d`"),
+        ("rm -f d", "did not write its depfile `d`"),
+        ("mkdir -p d", "its depfile `d` cannot be read"),
+    ] {
+        let space = reader(&format!("cp in o; {write}"));
+        for _ in 0..2 {
+            let run = space.try_build(&["t"]).expect_code(1);
+            assert!(run.said().contains(says), "{write}: {run}");
+        }
+    }
+    let space = reader("cat in x > o; test -e skip || echo o: x > d");
+    space.write("x", "1");
+    std::thread::sleep(std::time::Duration::from_millis(15));
+    space.build(&["t"]);
+    space.write("skip", "");
+    space.write("in", "other");
+    space.try_build(&["t"]).expect_code(1);
+}
+
+#[test]
+fn a_depfile_of_nonsense_names_nothing() {
+    for write in ["echo nonsense > d", "head -c 1000 /dev/zero > d", "echo 'o: . .. / in' > d"] {
+        let space = reader(&format!("{write}; cp in o"));
         space.build(&["t"]);
         space.write("in", "2");
         space.build(&["t"]);
         assert_eq!(space.read("o"), "2", "{write}");
         assert_eq!(space.build(&["t"]).kinds(), ["up_to_date"], "{write}");
     }
+}
+
+#[test]
+fn a_file_is_followed_however_the_depfile_names_it() {
+    for (named, file) in [
+        ("../outside.h", "../outside.h"),
+        ("@BASE@/outside.h", "../outside.h"),
+        ("$PWD/sub/../x.h", "x.h"),
+        ("./sub/.././x.h", "x.h"),
+        ("sub/../x.h x.h", "x.h"),
+        ("link/y.h", "real/y.h"),
+        // Of the folder that the link leads to, not of the one it lies in.
+        ("link/../z.h", "far/z.h"),
+        ("declared/y.h", "real/y.h"),
+        ("$(printf 'caf\\\\351.h')", "caf\u{fffd}.h"),
+    ] {
+        let space = reader(&format!("cat {named} > o; echo o: {named} > d"));
+        let text = space.read("Iactfile.toml").replace("['in']", "['in', 'declared']");
+        space.write("Iactfile.toml", text);
+        for folder in ["sub", "real", "far/in"] {
+            std::fs::create_dir_all(space.path(folder)).unwrap();
+        }
+        let in_far = named.starts_with("link/..");
+        std::os::unix::fs::symlink(if in_far { "far/in" } else { "real" }, space.path("link")).unwrap();
+        std::os::unix::fs::symlink("real", space.path("declared")).unwrap();
+        space.write("z.h", "not this one");
+        let write = |text: &str| {
+            let name: std::ffi::OsString = match file.strip_suffix("\u{fffd}.h") {
+                Some(stem) => {
+                    std::os::unix::ffi::OsStringExt::from_vec([stem.as_bytes(), b"\xe9.h"].concat())
+                }
+                None => file.into(),
+            };
+            std::fs::write(space.path(name), text).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(15));
+        };
+        for text in ["1", "2", "1"] {
+            write(text);
+            let run = space.build(&["t"]);
+            assert!(space.read("o").starts_with(text), "{named}: {run}");
+            assert_eq!(run.warnings(), Vec::<String>::new(), "{named}");
+            let again = space.build(&["t"]);
+            assert_eq!(again.kinds(), ["up_to_date"], "{named}: {again}");
+        }
+    }
+}
+
+#[test]
+fn what_moves_behind_a_depfile_while_the_command_runs_is_seen() {
+    for (during, left) in [
+        ("rm x.h", false),
+        ("echo later > x.h", true),
+        // The end of a link.
+        ("echo later > end.h", true),
+    ] {
+        let space = reader(&format!("cat x.h > o; if test -e trouble; then {during}; fi; echo o: x.h > d"));
+        match during.ends_with("end.h") {
+            true => std::os::unix::fs::symlink("end.h", space.path("x.h")).unwrap(),
+            false => drop(space.write("x.h", "x")),
+        }
+        space.write("end.h", "x");
+        space.write("trouble", "");
+        std::thread::sleep(std::time::Duration::from_millis(15));
+        let run = space.build(&["t"]);
+        assert!(run.warnings().iter().any(|warning| warning.contains("`x.h` changed")), "{during}: {run}");
+        space.remove("trouble");
+        if !left {
+            space.write("x.h", "again");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(15));
+        let run = space.build(&["t"]);
+        assert_eq!(run.kinds(), ["executed"], "{during}: {run}");
+        assert_eq!(space.read("o"), space.read("x.h"), "{during}");
+        assert_eq!(space.build(&["t"]).kinds(), ["up_to_date"], "{during}");
+    }
+}
+
+#[test]
+fn a_header_from_the_future_is_no_trouble() {
+    let space = reader("cat x.h > o; echo o: x.h > d");
+    let header = space.write("x.h", "x");
+    crate::space::set_time(&header, 4_000_000_000);
+    std::thread::sleep(std::time::Duration::from_millis(15));
+    assert_eq!(space.build(&["t"]).warnings(), Vec::<String>::new());
+    assert_eq!(space.build(&["t"]).kinds(), ["up_to_date"]);
+}
+
+const CHAIN: &str = r#"
+[target.gen]
+inputs = ["seed"]
+outputs = ["gen.h"]
+run = "cp seed gen.h"
+[target.middle]
+deps = ["gen"]
+inputs = []
+outputs = ["middle"]
+run = "echo constant > middle"
+[target.user]
+deps = ["@DEP@"]
+inputs = []
+outputs = ["o"]
+depfile = "d"
+run = "cat gen.h > o; echo 'o: gen.h' > d"
+"#;
+
+#[test]
+fn a_header_that_an_indirect_dependency_makes_is_an_input() {
+    let space = Space::new(&CHAIN.replace("@DEP@", "middle"));
+    for text in ["1", "2", "1"] {
+        space.write("seed", text);
+        space.build(&["user"]);
+        assert_eq!(space.read("o"), text);
+        assert_eq!(space.build(&["user"]).kinds(), ["up_to_date"]);
+    }
+}
+
+#[test]
+fn a_header_that_somebody_else_makes_is_refused() {
+    let space = Space::new(&CHAIN.replace("deps = [\"@DEP@\"]\n", ""));
+    space.write("seed", "1");
+    space.build(&["gen"]);
+    let run = space.try_build(&["user"]).expect_code(1);
+    assert!(run.said().contains("it read `gen.h`, which `gen` makes: add `gen` to its `deps`"), "{run}");
 }

@@ -49,6 +49,57 @@ fn the_content_of_a_tool_counts_and_its_place_does_not() {
 }
 
 #[test]
+fn tools_of_one_text_in_two_folders_are_two_programs() {
+    let target = "[target.t]\ninputs = []\noutputs = ['o']\ntools = ['./gen']\nrun = './gen > o'\n";
+    let space = Space::new(&format!("[workspace]\ninclude = ['b']\n{target}deps = ['b:t']\n"));
+    space.iactfile_in("b", target);
+    for (own, other) in [("1", "1"), ("1", "2"), ("3", "2"), ("2", "3")] {
+        for (name, says) in [("gen", own), ("b/gen", other)] {
+            space.write(name, format!("#!/bin/sh\necho {says}\n"));
+            set_mode(&space.path(name), 0o755);
+        }
+        space.build(&["t"]);
+        assert_eq!((space.read("o"), space.read("b/o")), (format!("{own}\n"), format!("{other}\n")));
+    }
+    space.remove("b/gen");
+    let missing = space.try_build(&["t"]).expect_code(4);
+    assert!(missing.err.contains("`b/gen`"), "{missing}");
+}
+
+#[test]
+fn a_tool_that_is_replaced_while_it_is_used_makes_nothing_that_is_kept() {
+    let (space, path) = with_tool(
+        "[target.t]\ninputs = []\noutputs = ['o']\ntools = ['mytool']\nrun = 'mytool > o; test ! -e new || mv new @BASE@/bin/mytool'\n",
+    );
+    put(&space, "bin/mytool", "1");
+    put(&space, "new", "2");
+    std::fs::rename(space.base().join("new"), space.path("new")).unwrap();
+    let build = || space.iact(["build", "--json", "t"]).env("PATH", &path).run().expect_code(0);
+    let run = build();
+    assert!(run.warnings().iter().any(|warning| warning.contains("mytool` changed")), "{run}");
+    let run = build();
+    assert_eq!((run.kinds(), space.read("o").as_str()), (vec!["executed".to_owned()], "2\n"), "{run}");
+    assert_eq!(build().kinds(), ["up_to_date"]);
+}
+
+#[test]
+fn a_tool_may_be_made_by_a_dependency_and_by_nobody_else() {
+    let text = "[target.gen]\ninputs = ['seed']\noutputs = ['bin/gen']\nrun = 'cp seed bin/gen; chmod +x bin/gen'\n\
+        [target.t]\ndeps = ['gen']\ninputs = []\noutputs = ['o']\ntools = ['./bin/gen']\nrun = './bin/gen > o'\n";
+    let space = Space::new(text);
+    for says in ["1", "2", "1"] {
+        space.write("seed", format!("#!/bin/sh\necho {says}\n"));
+        space.build(&["t"]);
+        assert_eq!(space.read("o"), format!("{says}\n"));
+        let again = space.build(&["t"]);
+        assert_eq!(again.kinds(), ["up_to_date"], "{again}");
+    }
+    space.iactfile(&text.replace("deps = ['gen']\n", ""));
+    let run = space.try_build(&["t"]).expect_code(2);
+    assert!(run.err.contains("the tool `bin/gen` of `t` is made by `gen`"), "{run}");
+}
+
+#[test]
 fn what_a_probe_prints_counts_and_its_failure_fails_the_target() {
     let space = Space::new(
         "[target.t]\ninputs = []\noutputs = ['o']\nprobes = ['cat @BASE@/version', 'echo noise >&2']\nrun = 'cp @BASE@/version o; echo t >> @LOG@'\n[target.child]\ndeps = ['t']\nrun = 'echo child >> @LOG@'\n",

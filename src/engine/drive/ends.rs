@@ -4,6 +4,7 @@
 //! `Finished`.
 
 use super::{Drive, Pending, hex};
+use crate::content::ContentKind;
 use crate::engine::assess::Assessment;
 use crate::engine::job::Done;
 use crate::manifest::decl::Severity;
@@ -91,20 +92,32 @@ impl Drive<'_, '_> {
         let node = done.node;
         let name = self.action(node).name.clone();
         let mut outputs = Vec::with_capacity(done.made.len());
+        let mut links = Vec::new();
         for made in &done.made {
             let path = self.journal.paths.intern(&made.path);
             outputs.push(Made { path, content: made.present.content, declared: made.declared });
-            self.files.put(self.journal, path, made.present.clone());
+            if made.present.content.kind == ContentKind::Link {
+                // Whoever reads it reads what it leads to.
+                self.files.forget(path);
+                links.push(path);
+            } else {
+                self.files.put(self.journal, path, made.present.clone());
+            }
         }
+        self.files.look(self.journal, links);
         outputs.sort_unstable_by_key(|made| made.path);
         self.survey.made(node);
         let mut discovered = Vec::with_capacity(done.discovered.len());
-        for (path, present) in &done.discovered {
-            let path = self.journal.paths.intern(path);
-            discovered.push((path, present.content));
-            self.files.put(self.journal, path, present.clone());
+        for found in &done.discovered {
+            let path = self.journal.paths.intern(&found.path);
+            discovered.push((path, found.present.content));
+            self.files.put(self.journal, path, found.present.clone());
         }
         discovered.sort_unstable_by_key(|(path, _)| *path);
+        if self.interruption.is_some() {
+            self.survey.learn(outputs.iter().map(|made| made.path));
+            self.survey.learn(discovered.iter().map(|(path, _)| *path));
+        }
         let moved = done.moved.as_ref().map(|path| self.journal.paths.intern(path));
         if let Some(path) = moved {
             self.state.moved.push((node, path));

@@ -1,11 +1,12 @@
 //! Which folders have to be watched, so that nothing a plan depends on moves unnoticed.
 //!
 //! Invariant: every folder that a wildcard looked into or that holds an input, every place where such a folder could appear,
-//! the Iactfiles' folders, and all of their parents up to the root. Tools, outputs, `.git`, `.iact` and the cache are not
+//! the Iactfiles' folders, and all of their parents up to the root. Tools beside the workspace, outputs, `.git`, `.iact` and the cache are not
 //! watched.
 
 use super::Rounds;
 use crate::engine::shared::os_path;
+use crate::path_table::PathId;
 use crate::scan::read::Seen;
 use crate::scan::walk::split;
 use rustc_hash::FxHashSet;
@@ -31,7 +32,8 @@ impl Rounds<'_> {
         }
         let sight = &*sight;
         let journal = &sight.memory.journal;
-        let tools: FxHashSet<_> = sight.survey.tools.values().copied().collect();
+        let is_foreign = |id: &PathId| journal.paths.bytes_of(*id).starts_with(b"/");
+        let tools: FxHashSet<_> = sight.survey.tools.values().copied().filter(is_foreign).collect();
         let mut folders: FxHashSet<&[u8]> = sight.visited.iter().map(Vec::as_slice).collect();
         folders.extend(self.workspace.asked.visited.iter().map(|(path, _)| path.as_slice()));
         folders.extend(self.workspace.graph.manifests.iter().map(|manifest| manifest.folder.as_bytes()));

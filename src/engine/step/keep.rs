@@ -5,7 +5,7 @@
 //! collected and not stored.
 #![allow(clippy::disallowed_methods, reason = "shell: temporary files for logs")]
 
-use super::{Ran, Step, declared_inputs};
+use super::{Ran, Step};
 use crate::content::{Content, ContentKind};
 use crate::engine::job::{Event, Job, MadeFile, Watched};
 use crate::engine::shared::Shared;
@@ -94,19 +94,15 @@ impl Step<'_, '_> {
     fn store(&mut self, job: &Job<'_>, result: &StoredResult) {
         let cache = self.shared.cache.as_ref().expect("whoever stores has one");
         let Some(mut digest) = self.done.fingerprint else { return };
-        let mut inputs = declared_inputs(job);
         if job.action.depfile.is_some() {
-            let key = self.path_set_key(job, &inputs);
-            for (path, present) in &self.done.discovered {
-                let (path, present) = (path.clone(), present.clone());
-                inputs.push(Watched { id: crate::path_table::PathId(u32::MAX), path, present });
-            }
-            let text =
-                |path: &[u8]| String::from_utf8(path.to_vec()).ok().map(|path| ("path".to_owned(), path));
-            let exports: Option<Vec<_>> = self.done.discovered.iter().map(|(path, _)| text(path)).collect();
+            let key = self.path_set_key(job);
+            let text = |found: &Watched| {
+                String::from_utf8(found.path.clone()).ok().map(|path| ("path".to_owned(), path))
+            };
+            let exports: Option<Vec<_>> = self.done.discovered.iter().map(text).collect();
             // A name that is no text cannot be found again from another checkout.
             let (Some(key), Some(exports)) = (key, exports) else { return };
-            let Ok(Some(full)) = self.fingerprint(job, &inputs) else { return };
+            let Ok(Some(full)) = self.fingerprint(job, &self.done.discovered) else { return };
             digest = full;
             self.done.fingerprint = Some(full);
             let set = StoredResult { exports, ..StoredResult::default() };

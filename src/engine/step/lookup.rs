@@ -2,8 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "shell: looks at files")]
 
 use super::keep::made;
-use super::{Step, declared_inputs, input_node, unix_ms};
-use crate::content::ContentKind;
+use super::{Step, input_node, unix_ms};
 use crate::decision::Reason;
 use crate::engine::assess::expired_ms;
 use crate::engine::job::{Job, Watched};
@@ -11,20 +10,25 @@ use crate::fingerprint;
 use crate::graph::instance::Texts;
 use crate::log::LogWriter;
 use crate::report::{Outcome, Stream};
-use crate::scan::read::{Reader, Seen};
+use crate::scan::read::{Present, Reader, Seen};
 use iact_cache::{Digest, LocalStore, Lookup, RestoreError, RestoreOptions, Store, StoreError, StoredResult};
 use std::ffi::CString;
 use std::io::Write;
 use std::os::fd::AsFd;
 
 impl Step<'_, '_> {
-    /// `None` for a target that always runs.
-    pub(super) fn fingerprint(&self, job: &Job<'_>, inputs: &[Watched]) -> Result<Option<Digest>, String> {
+    /// With these discovered inputs; `None` for a target that always runs.
+    pub(super) fn fingerprint(
+        &self,
+        job: &Job<'_>,
+        discovered: &[Watched],
+    ) -> Result<Option<Digest>, String> {
         if job.action.inputs.is_none() {
             return Ok(None);
         }
         let function = self.shared.workspace.digest_function();
-        let nodes = inputs.iter().map(input_node).chain(job.brought.iter().cloned());
+        let inputs = job.declared.iter().chain(discovered);
+        let nodes = inputs.map(input_node).chain(job.brought.iter().cloned());
         fingerprint::fingerprint(function, job.action, &job.values, &job.definition, nodes)
             .map(Some)
             .map_err(|error| error.to_string())
@@ -42,7 +46,7 @@ impl Step<'_, '_> {
         let Some((Some(digest), result)) = found else { return false };
         match self.materialize(job, &digest, &result, texts) {
             Ok(_) => {
-                self.discovered_as_before(job);
+                self.done.discovered.clone_from(&job.discovered);
                 true
             }
             Err(reason) => {
@@ -50,12 +54,6 @@ impl Step<'_, '_> {
                 false
             }
         }
-    }
-
-    /// What the command read last time is part of what was looked up, so it goes on being watched.
-    pub(super) fn discovered_as_before(&mut self, job: &Job<'_>) {
-        let known = job.inputs.iter().filter(|input| job.discovered.contains(&input.id));
-        self.done.discovered = known.map(|input| (input.path.clone(), input.present.clone())).collect();
     }
 
     /// Whether the result came from the cache; `Err`: it may not, and why.
@@ -68,18 +66,15 @@ impl Step<'_, '_> {
         if let Some(result) = self.find(job, &digest) {
             let hit = self.materialize(job, &digest, &result, texts)?;
             if hit {
-                self.discovered_as_before(job);
+                self.done.discovered.clone_from(&job.discovered);
             }
             return Ok(hit);
         }
-        let Some((inputs, digest)) = self.by_discovered(job) else { return Ok(false) };
+        let Some((discovered, digest)) = self.by_discovered(job) else { return Ok(false) };
         let Some(result) = self.find(job, &digest) else { return Ok(false) };
-        let declared = job.inputs.len() - job.discovered.len();
         let hit = self.materialize(job, &digest, &result, texts)?;
         if hit {
-            self.done.fingerprint = Some(digest);
-            self.done.discovered =
-                inputs[declared..].iter().map(|input| (input.path.clone(), input.present.clone())).collect();
+            self.done.discovered = discovered;
         }
         Ok(hit)
     }
@@ -122,38 +117,36 @@ impl Step<'_, '_> {
         }
     }
 
-    /// The inputs that the newest result with these declared inputs had discovered, as they are now.
-    pub(super) fn by_discovered(&mut self, job: &Job<'_>) -> Option<(Vec<Watched>, Digest)> {
+    /// What the newest result with these declared inputs had discovered, as it is now, and the fingerprint with it.
+    fn by_discovered(&self, job: &Job<'_>) -> Option<(Vec<Watched>, Digest)> {
         job.action.depfile.as_ref()?;
-        let declared = declared_inputs(job);
-        let key = self.path_set_key(job, &declared)?;
+        let key = self.path_set_key(job)?;
         let cache = self.shared.cache.as_ref().filter(|cache| cache.read)?;
         let Ok(Lookup::Hit(set)) = cache.store.lookup(&key) else { return None };
-        let mut inputs = declared;
-        for (_, path) in &set.exports {
-            inputs.push(self.watch(path.as_bytes())?);
-        }
-        let digest = self.fingerprint(job, &inputs).ok()??;
-        Some((inputs, digest))
+        let present = |(_, path): &(String, String)| match self.look(path.as_bytes(), None) {
+            Seen::Present(present) => Some(Watched { path: path.clone().into_bytes(), present }),
+            _ => None,
+        };
+        let discovered: Vec<Watched> = set.exports.iter().map(present).collect::<Option<_>>()?;
+        let digest = self.fingerprint(job, &discovered).ok()??;
+        Some((discovered, digest))
     }
 
     /// Under which the list of discovered files is kept: everything but those files.
-    pub(super) fn path_set_key(&self, job: &Job<'_>, declared: &[Watched]) -> Option<Digest> {
-        let digest = self.fingerprint(job, declared).ok()??;
+    pub(super) fn path_set_key(&self, job: &Job<'_>) -> Option<Digest> {
+        let digest = self.fingerprint(job, &[]).ok()??;
         let function = self.shared.workspace.digest_function();
         Some(Digest::of(function, &[b"iact discovered 1\n", &digest.hash[..]].concat()))
     }
 
-    pub(super) fn watch(&self, path: &[u8]) -> Option<Watched> {
-        let c_path = CString::new(path).ok()?;
+    /// What is at a path that a depfile named. What it was before the command ran is not read again while it shows the same
+    /// facts.
+    pub(super) fn look(&self, path: &[u8], before: Option<&Present>) -> Seen {
+        let Ok(c_path) = CString::new(path) else { return Seen::Absent };
         let function = self.shared.workspace.digest_function();
         let reader = Reader { root: self.shared.workspace.folder.as_fd(), function, threads: 1 };
-        match reader.look(&c_path, |_| None) {
-            Seen::Present(present) if present.content.kind != ContentKind::Folder => {
-                Some(Watched { id: crate::path_table::PathId(u32::MAX), path: path.to_vec(), present })
-            }
-            _ => None,
-        }
+        let known = before.filter(|present| present.link.is_none());
+        reader.look(&c_path, |stat| known.filter(|known| known.stat == *stat).map(|known| known.content))
     }
 
     pub(super) fn materialize(

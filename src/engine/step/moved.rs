@@ -25,7 +25,7 @@ enum Part<'p> {
 
 /// The first input that is not what it was when the fingerprint was made, new matches of wildcards included.
 pub(super) fn moved_input(shared: &Shared<'_>, job: &Job<'_>) -> Option<Vec<u8>> {
-    let inputs: Vec<&Watched> = job.inputs.iter().chain(&job.brought_files).collect();
+    let inputs: Vec<&Watched> = job.inputs().chain(&job.brought_files).collect();
     // The matches are the longest part, so they come first.
     let all = std::iter::once(Part::Matches).chain(inputs.chunks(SHARE).map(Part::Inputs));
     let mut parts: Vec<_> = all.map(|part| (part, OnceLock::new())).collect();

@@ -95,3 +95,25 @@ fn an_interrupt_ends_the_watch_at_rest_and_in_a_build_and_leaves_nothing() {
     assert!(began.elapsed() < Duration::from_secs(10));
     assert!(!Path::new(&format!("/proc/{}", pid.as_raw_nonzero())).exists());
 }
+
+#[test]
+fn a_header_that_the_first_build_discovered_is_watched_and_so_are_its_outputs() {
+    let space = Space::new(
+        "[workspace]\ndefault = [\"t\"]\n[target.t]\ninputs = [\"a.txt\"]\noutputs = [\"o\"]\ndepfile = \"d\"\nrun = \"cat a.txt far/x.h > o; echo 'o: far/x.h' > d\"\n",
+    );
+    space.write("a.txt", "a\n");
+    space.write("far/x.h", "1\n");
+    std::thread::sleep(Duration::from_millis(20));
+    let watching = Watching::of(&space, &[]);
+    assert_eq!(now(&space, "o"), "a\n1\n");
+    space.write("far/x.h", "2\n");
+    until("it is built", || now(&space, "o") == "a\n2\n");
+    watching.settle();
+    // Repaired with the next build, though nothing of it stood there when the watch began.
+    space.write("o", "spoilt\n");
+    watching.settle();
+    space.write("far/x.h", "3\n");
+    until("it is built again", || now(&space, "o") == "a\n3\n");
+    watching.expect_fresh("a discovered header");
+    watching.end();
+}

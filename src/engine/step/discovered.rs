@@ -1,0 +1,175 @@
+//! What a command discovered: the files its depfile names are inputs from now on.
+//!
+//! Invariant: of every file named it is known what the command read, or the result is not kept: it is a source file, what a
+//! dependency brings, the command's own output, or looked at here. What somebody else makes, whom the action does not
+//! depend on, fails it.
+#![allow(clippy::disallowed_methods, reason = "shell: reads the depfile, looks at files")]
+
+use super::Step;
+use crate::engine::depfile;
+use crate::engine::job::{Job, Watched};
+use crate::engine::shared::os_path;
+use crate::graph::Graph;
+use crate::scan::read::{Present, Seen};
+use crate::scan::walk::is_at_or_below;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+impl Step<'_, '_> {
+    /// Reads the depfile. A file it names that is new to it and was written since the command started may have been
+    /// read before that.
+    ///
+    /// # Errors
+    /// There is no depfile to read, or it names what another target makes.
+    pub(super) fn discover(&mut self, job: &Job<'_>, began_ns: i64) -> Result<(), String> {
+        let Some(depfile) = &job.action.depfile else { return Ok(()) };
+        let workspace = self.shared.workspace;
+        let text = match std::fs::read(workspace.root.join(depfile)) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(format!("it did not write its depfile `{depfile}`"));
+            }
+            Err(error) => return Err(format!("its depfile `{depfile}` cannot be read: {error}")),
+        };
+        let known = Known::of(job);
+        let mut named: FxHashSet<Vec<u8>> = FxHashSet::default();
+        for written in depfile::parse(&text) {
+            let path = known.place(&workspace.root, &job.action.cwd, &written);
+            if path.is_empty() || known.brings(&path) || !named.insert(path.clone()) {
+                continue;
+            }
+            // What was made before it began may be of the very tick in which it began; what a person wrote then may have
+            // been read before.
+            let since_ns = began_ns + i64::from(self.is_made_upstream(job, &path)?);
+            self.take_discovered(path, &known, since_ns);
+        }
+        Ok(())
+    }
+
+    fn take_discovered(&mut self, path: Vec<u8>, known: &Known<'_>, since_ns: i64) {
+        let before = known.discovered.get(path.as_slice()).copied();
+        let present = match self.look(&path, before) {
+            Seen::Present(present) if present.stat.is_folder() => return,
+            Seen::Present(present) => present,
+            // What the command read is not there any more, or cannot be told.
+            Seen::Absent | Seen::Trouble(_) => {
+                self.done.moved.get_or_insert(path);
+                return;
+            }
+        };
+        let end = present.link.as_ref().and_then(|link| link.through).map(|(stat, _)| stat);
+        // The change time is the one that nobody can set.
+        let is_young = [Some(present.stat), end].into_iter().flatten().any(|stat| stat.ctime_ns >= since_ns);
+        // What was looked at before the command ran is compared with the other inputs.
+        if before.is_none() && is_young {
+            self.done.moved.get_or_insert_with(|| path.clone());
+        }
+        self.done.discovered.push(Watched { path, present });
+    }
+
+    /// Whether a target makes the file on which the action depends. Another one may be built later, or not at all.
+    fn is_made_upstream(&self, job: &Job<'_>, path: &[u8]) -> Result<bool, String> {
+        let graph = &self.shared.workspace.graph;
+        let Ok(path) = std::str::from_utf8(path) else { return Ok(false) };
+        let Some(maker) = graph.makers.of(path) else { return Ok(false) };
+        // Of a part of a graph it is not known who makes what; an earlier run of the whole saw to it.
+        let Some(own) = graph.find(&job.action.name) else { return Ok(true) };
+        if is_upstream(graph, own, maker) {
+            return Ok(true);
+        }
+        let name = &graph.actions[maker as usize].name;
+        Err(format!("it read `{path}`, which `{name}` makes: add `{name}` to its `deps`"))
+    }
+}
+
+/// Whether one action comes before the other, by `deps` or by `after`, over any number of steps.
+fn is_upstream(graph: &Graph, action: u32, maker: u32) -> bool {
+    let mut met = FxHashSet::default();
+    let mut open = vec![action];
+    while let Some(id) = open.pop() {
+        for &on in graph.deps.get(id as usize).iter().chain(graph.after.get(id as usize)) {
+            if on == maker {
+                return true;
+            }
+            if met.insert(on) {
+                open.push(on);
+            }
+        }
+    }
+    false
+}
+
+/// What is known of an action's files without its depfile.
+struct Known<'j> {
+    /// Source files, and what dependencies bring.
+    brought: FxHashSet<&'j [u8]>,
+    /// Those among them that are links.
+    links: Vec<&'j [u8]>,
+    /// Its own outputs.
+    outputs: Vec<&'j [u8]>,
+    /// What the depfile named last time.
+    discovered: FxHashMap<&'j [u8], &'j Present>,
+}
+
+impl<'j> Known<'j> {
+    fn of(job: &'j Job<'_>) -> Self {
+        let declared = job.declared.iter().map(|input| input.path.as_slice());
+        let links = job.declared.iter().filter(|input| input.present.link.is_some());
+        Self {
+            brought: declared.chain(job.brought.iter().map(|input| input.path.as_slice())).collect(),
+            links: links.map(|input| input.path.as_slice()).collect(),
+            outputs: job.action.outputs.iter().map(|output| output.path.as_bytes()).collect(),
+            discovered: job.discovered.iter().map(|one| (one.path.as_slice(), &one.present)).collect(),
+        }
+    }
+
+    /// Whether a path, or a folder it lies in, is known without the depfile.
+    fn brings(&self, path: &[u8]) -> bool {
+        let parents = std::iter::successors(Some(path), |path| {
+            path.iter().rposition(|&byte| byte == b'/').map(|slash| &path[..slash])
+        });
+        self.outputs.iter().any(|output| is_at_or_below(path, output))
+            || parents.into_iter().any(|path| self.brought.contains(path))
+    }
+
+    /// A path of a depfile: workspace-relative if it lies inside, absolute if outside.
+    fn place(&self, root: &Path, cwd: &str, written: &[u8]) -> Vec<u8> {
+        let full = root.join(cwd).join(os_path(written));
+        let place = inside(root, resolved(&full));
+        // Such a link is an input by itself, and nothing can lie below it.
+        if self.links.iter().any(|link| place.len() > link.len() && is_at_or_below(&place, link)) {
+            return inside(root, physical(&full).unwrap_or(full));
+        }
+        place
+    }
+}
+
+fn inside(root: &Path, path: PathBuf) -> Vec<u8> {
+    path.strip_prefix(root).unwrap_or(&path).as_os_str().as_bytes().to_vec()
+}
+
+/// The path without `..`: as it is written, unless a link makes that another file.
+fn resolved(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    let mut climbs = false;
+    for part in path.components() {
+        if part == Component::ParentDir {
+            climbs = true;
+            plain.pop();
+        } else {
+            plain.push(part);
+        }
+    }
+    let same = || {
+        let (plain, path) = (std::fs::metadata(&plain).ok()?, std::fs::metadata(path).ok()?);
+        Some((plain.dev(), plain.ino()) == (path.dev(), path.ino()))
+    };
+    if !climbs || same() == Some(true) { plain } else { physical(path).unwrap_or(plain) }
+}
+
+/// The path with the links on the way to it followed.
+fn physical(path: &Path) -> Option<PathBuf> {
+    Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?))
+}
