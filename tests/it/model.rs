@@ -188,6 +188,8 @@ impl Model {
         let wanted = closure(&all, &way.goals);
         let before: BTreeMap<&str, bool> =
             wanted.iter().map(|expected| (expected.name.as_str(), self.is_intact(expected))).collect();
+        // A header that is written in the tick in which a command starts may have been read before.
+        std::thread::sleep(std::time::Duration::from_millis(10));
         let run = self.iact(way).run();
         let outcomes = run.outcomes();
         let names: Vec<&String> = outcomes.keys().collect();

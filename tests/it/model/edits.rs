@@ -154,7 +154,7 @@ impl Model {
     fn delete(&mut self) -> String {
         let path = self.any_source();
         // A literal input must exist, and one file keeps every list of files from being empty.
-        if path == "src/keep" || path.ends_with("a1") {
+        if path == "src/keep" || path.ends_with("a1") || path.starts_with("inc/") {
             return "nothing".into();
         }
         self.world.sources.remove(&path);
@@ -165,7 +165,7 @@ impl Model {
     fn rename(&mut self) -> String {
         let from = self.any_file();
         let to = format!("src/d{}/b{}", self.dice.below(4), 1 + self.dice.below(5));
-        if from == "src/keep" || from.ends_with("a1") || from == to {
+        if from == "src/keep" || from.ends_with("a1") || from.starts_with("inc/") || from == to {
             return "nothing".into();
         }
         let source = self.world.sources.remove(&from).unwrap();

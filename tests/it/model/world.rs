@@ -1,7 +1,7 @@
 //! A made-up project as plain values, and what building it from scratch must come to.
 //!
 //! Every command is `mix.sh`, whose output is a function of its arguments, of one environment variable, of the files its
-//! pattern matches and of its dependencies' outputs. [`World::expect`] computes the same without running anything.
+//! pattern matches, of the headers these include, and of its dependencies' outputs. [`World::expect`] computes the same without running anything.
 
 use crate::dice::Dice;
 use std::collections::BTreeMap;
@@ -33,9 +33,11 @@ pub(super) enum Kind {
     Always,
     /// A file among the sources.
     Inside,
+    /// A file, with the headers that the lines it reads ask for; only its depfile names them.
+    Discovers,
 }
 
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 14] = [
     Kind::File,
     Kind::File,
     Kind::File,
@@ -48,6 +50,8 @@ const KINDS: [Kind; 12] = [
     Kind::Uncached,
     Kind::Always,
     Kind::Inside,
+    Kind::Discovers,
+    Kind::Discovers,
 ];
 
 /// Pattern of the Iactfile, and the same for the shell.
@@ -123,7 +127,7 @@ impl Target {
 
 fn output_path(place: usize, kind: Kind, part: &str) -> Option<String> {
     Some(match kind {
-        Kind::File | Kind::Uncached => format!("out/t{place}.file"),
+        Kind::File | Kind::Uncached | Kind::Discovers => format!("out/t{place}.file"),
         Kind::Folder => format!("out/t{place}.dir"),
         Kind::Matrix => format!("out/t{place}.{part}"),
         Kind::Each => format!("out/t{place}.each/{part}"),
@@ -143,6 +147,7 @@ into=$out count=0
 case $kind in
   folder) mkdir "$out" "$out/empty"; into=$out/list ;;
   nothing) into=/dev/null ;;
+  discovers) printf 'x:' > "dep/$name.d" ;;
 esac
 {
   echo "$name $salt ${E-unset}"
@@ -154,6 +159,15 @@ esac
     if [ -x "$f" ]; then echo "program $f"; else echo "file $f"; fi
     set -- "$@" "$f"
   done
+  if [ $kind = discovers ]; then
+    for n in 0 1 2 3; do
+      grep -q "$n\$" "$@" /dev/null || continue
+      case $n in 0) h=inc/h0 ;; 1) h=./src/../inc/h1 ;; 2) h=$PWD/inc/h2 ;; 3) h=src/d0/../../inc/h3 ;; esac
+      if [ -x "$h" ]; then echo "program $n"; fi
+      cat "$h"
+      printf ' %s' "$h" >> "dep/$name.d"
+    done
+  fi
   if [ $# -gt 0 ]; then
     if [ "$strips" = yes ]; then grep -hv '^#' "$@" || true; else cat "$@"; fi
   fi
@@ -175,6 +189,9 @@ impl World {
             for name in ["a1", "b1", "c1"] {
                 world.sources.insert(format!("src/{folder}/{name}"), file(dice));
             }
+        }
+        for header in 0..4 {
+            world.sources.insert(format!("inc/h{header}"), file(dice));
         }
         world.sources.insert("src/d1/a9".into(), Source::Link("b1".into()));
         world.sources.insert("src/d2/b9".into(), Source::Link("nowhere".into()));
@@ -207,6 +224,9 @@ impl World {
                 writeln!(text, "matrix = {{ v = [\"a\", \"b\"] }}").unwrap();
                 (part, name) = ("{{ v }}", format!("t{place}[v={{{{ v }}}}]"));
             }
+            if target.kind == Kind::Discovers {
+                writeln!(text, "depfile = \"dep/t{place}.d\"").unwrap();
+            }
             if target.kind == Kind::Uncached {
                 writeln!(text, "cache = false").unwrap();
             }
@@ -230,6 +250,7 @@ impl World {
         let kind = match target.kind {
             Kind::Folder => "folder",
             Kind::Lint | Kind::Always => "nothing",
+            Kind::Discovers => "discovers",
             _ => "file",
         };
         let strips = if target.strips { "yes" } else { "no" };
@@ -267,7 +288,9 @@ impl World {
         };
         patterns
             .split(' ')
-            .flat_map(|pattern| self.sources.keys().filter(move |path| one(pattern, path)))
+            .flat_map(|pattern| {
+                self.sources.keys().filter(move |path| path.starts_with("src/") && one(pattern, path))
+            })
             .collect()
     }
 
@@ -340,6 +363,19 @@ impl World {
         }
         for dependency in &dependencies {
             write!(key, "\n{} {:?}", dependency.name, dependency.output).unwrap();
+        }
+        if target.kind == Kind::Discovers {
+            for number in 0..4 {
+                if contents.lines().any(|line| line.ends_with(char::from(b'0' + number))) {
+                    let header = &self.sources[&format!("inc/h{number}")];
+                    let Source::File { text, executable } = header else { unreachable!() };
+                    write!(key, "\nheader {number} {header:?}").unwrap();
+                    if *executable {
+                        writeln!(list, "program {number}").unwrap();
+                    }
+                    list.push_str(text);
+                }
+            }
         }
         let kept = |line: &&str| !target.strips || !line.starts_with('#');
         list.extend(contents.split_inclusive('\n').filter(kept));
