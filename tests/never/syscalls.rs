@@ -1,84 +1,215 @@
 //! The N-th system call fails, for every N: errors of the disk, of the process's limits and of rights, injected by strace into
-//! one call of a build. The exit code is one of those documented, what is said to be done is right, nothing half is in the
-//! cache, nothing panics, nothing hangs; and a call on the cache that fails costs an entry, never the build.
+//! one call of iact itself (not of what it runs), or into all from that one on. The exit code is one of those documented, what
+//! is said to be done is right, nothing half is in the cache, nothing is left lying about, nothing panics, nothing hangs; and a
+//! call on the cache that fails costs an entry and one warning, never the build.
+//!
+//! What can fail is counted first: each kind of work is recorded once. A sample of it by the seed is tried for every commit, in
+//! turn from every kind of work and every group of calls; all of it is, if that many tries are asked for. Only failures that
+//! were really injected count.
 
 use crate::dice::Dice;
-use crate::project::{assert_right, assert_sound, project};
+use crate::project::{assert_right, assert_sound, litter, project};
 use crate::sizes::tries;
-use crate::space::{Space, has_program, skipped};
+use crate::space::{Run, Space, has_program, skipped};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 
-/// Calls, with what each is made to say.
-const CALLS: [(&str, &[&str]); 13] = [
-    ("openat", &["ENOSPC", "EIO", "EMFILE", "EACCES", "EROFS", "EDQUOT", "EINTR"]),
-    ("openat2", &["EIO", "EMFILE", "EACCES", "EAGAIN"]),
-    ("write", &["ENOSPC", "EIO", "EDQUOT", "EINTR"]),
-    ("read", &["EIO", "EINTR"]),
-    ("copy_file_range", &["ENOSPC", "EIO", "EXDEV"]),
-    ("ioctl", &["EIO", "EOPNOTSUPP"]),
-    ("renameat,renameat2,rename", &["ENOSPC", "EIO", "EACCES", "EROFS"]),
-    ("linkat,symlinkat", &["ENOSPC", "EIO", "EDQUOT"]),
-    ("mkdirat,mkdir", &["ENOSPC", "EIO", "EACCES", "EROFS"]),
-    ("unlinkat,unlink", &["EIO", "EACCES", "EROFS"]),
-    ("fsync,syncfs,fdatasync", &["EIO", "ENOSPC", "EDQUOT"]),
-    ("getdents64", &["EIO", "EACCES"]),
-    ("newfstatat,statx,fstat", &["EIO", "EACCES"]),
+/// Calls that do the same, with what each is made to say.
+type Group = (&'static [&'static str], &'static [&'static str]);
+
+const CALLS: [Group; 13] = [
+    (&["openat", "open"], &["ENOSPC", "EIO", "EMFILE", "EACCES", "EROFS", "EDQUOT", "EINTR"]),
+    (&["openat2"], &["EIO", "EMFILE", "EACCES", "EAGAIN", "EINTR"]),
+    (&["write", "pwrite64"], &["ENOSPC", "EIO", "EDQUOT", "EINTR"]),
+    (&["read", "pread64"], &["EIO", "EINTR"]),
+    (&["ioctl", "copy_file_range"], &["EIO", "ENOSPC", "EOPNOTSUPP", "EXDEV"]),
+    (&["renameat", "renameat2", "rename"], &["ENOSPC", "EIO", "EACCES", "EROFS", "EDQUOT"]),
+    (&["linkat", "symlinkat", "link", "symlink"], &["ENOSPC", "EIO", "EDQUOT", "EROFS"]),
+    (&["mkdirat", "mkdir"], &["ENOSPC", "EIO", "EACCES", "EROFS", "EDQUOT"]),
+    (&["unlinkat", "unlink", "rmdir"], &["EIO", "EACCES", "EROFS"]),
+    (&["fsync", "syncfs", "fdatasync", "ftruncate"], &["EIO", "ENOSPC", "EDQUOT", "EROFS", "EINTR"]),
+    (&["getdents64"], &["EIO", "EACCES"]),
+    (&["newfstatat", "statx", "fstat"], &["EIO", "EACCES", "EINTR"]),
+    (&["flock", "pipe2", "readlinkat", "readlink"], &["EIO", "ENOLCK", "EMFILE", "EINTR"]),
 ];
+
+/// What is being done when a call fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    /// Without memory and without cache.
+    Cold,
+    Edit,
+    Restore,
+    Nothing,
+    Sweep,
+}
+
+impl Phase {
+    const ALL: [Self; 5] = [Self::Cold, Self::Edit, Self::Restore, Self::Nothing, Self::Sweep];
+
+    fn prepare(self, space: &Space, content: &str) {
+        space.write("in", content);
+        match self {
+            Self::Cold => {
+                space.remove(".iact");
+                space.remove("out");
+                crate::space::remove(&space.cache);
+            }
+            Self::Edit => {}
+            Self::Restore | Self::Nothing | Self::Sweep => drop(space.build(&["all"])),
+        }
+        if self == Self::Restore {
+            space.remove("out");
+        }
+    }
+
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Sweep => &["cache", "gc", "--max-size", "8KiB"],
+            _ => &["build", "--json", "-j1", "all"],
+        }
+    }
+}
 
 /// One failure to be injected.
 #[derive(Clone, Copy, Debug)]
 struct Fault {
+    phase: Phase,
     call: &'static str,
     error: &'static str,
     /// Which passing, of every thread by itself.
     when: usize,
-    /// In a restore, not in a build.
-    restore: bool,
+    /// Every one from there on, too.
+    onwards: bool,
 }
 
-/// What became of it: whether it was injected at all.
-fn inject(space: &Space, fault: Fault, content: &str) -> bool {
-    let case = format!("{fault:?}");
+/// What is being tried, for whoever panics anywhere.
+struct Trying(Fault);
+
+impl Drop for Trying {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{:?}", self.0);
+        }
+    }
+}
+
+/// Runs what `phase` does below strace, and gives what that wrote. What iact starts is let go as soon as it is a program of
+/// its own.
+fn traced(space: &Space, phase: Phase, expressions: &[&str]) -> (Run, String) {
     let log = space.base().join("strace.log");
-    let inject = format!("inject={}:error={}:when={}", fault.call, fault.error, fault.when);
-    let trace = format!("trace={}", fault.call);
-    let wrapper = ["strace", "-f", "-qq", "-y", "-o", log.to_str().unwrap(), "-e", &trace, "-e", &inject];
-    let run = space.iact(["build", "--json", "-j1", "all"]).below(&wrapper).limit(60).run();
-    let lines = std::fs::read_to_string(&log).unwrap_or_default();
-    let injected: Vec<&str> = lines.lines().filter(|line| line.contains("(INJECTED)")).collect();
-    let told = || format!("{case}\n{}\n{run}", injected.join("\n"));
-    assert!(run.signal.is_none(), "{}", told());
-    // 127: the loader, or a shell, could not even begin.
-    assert!(matches!(run.code, Some(0 | 1 | 2 | 4 | 127)), "{}", told());
-    let only_cache = !injected.is_empty() && injected.iter().all(|line| line.contains("/cache/"));
-    if only_cache && !lines.contains("exec failed") {
-        assert_eq!(run.code, Some(0), "trouble with the cache failed the build: {}", told());
-    }
-    if run.code == Some(0) {
-        assert_right(space, content, &told());
-    }
-    assert_sound(space, &told());
-    let after = space.iact(["build", "--json", "all"]).run();
-    assert_eq!(after.code, Some(0), "the build after it: {after}\n{}", told());
-    assert_right(space, content, &told());
-    // What it stored is right as well.
-    space.remove("out");
-    let restored = space.iact(["build", "--json", "all"]).run();
-    assert_eq!(restored.code, Some(0), "the restore after it: {restored}\n{}", told());
-    assert_right(space, content, &told());
-    !injected.is_empty()
+    crate::space::remove(&log);
+    let mut wrapper = vec!["strace", "-f", "-b", "execve", "-qq", "-y", "-o", log.to_str().unwrap()];
+    wrapper.extend(expressions.iter().flat_map(|expression| ["-e", expression]));
+    let run = space.iact(phase.arguments()).below(&wrapper).limit(60).run();
+    (run, std::fs::read_to_string(&log).unwrap_or_default())
 }
 
-fn all_faults(when: usize) -> Vec<Fault> {
-    let faults = |(call, errors): (&'static str, &'static [&'static str])| {
-        errors
-            .iter()
-            .flat_map(move |&error| [false, true].map(|restore| Fault { call, error, when, restore }))
-    };
-    CALLS.into_iter().flat_map(faults).collect()
+/// Injects it and looks at everything that has to be true then; whether any call met it.
+fn inject(space: &Space, fault: Fault, contents: [&str; 2]) -> bool {
+    let _trying = Trying(fault);
+    let content = contents[0];
+    fault.phase.prepare(space, content);
+    let onwards = if fault.onwards { "+" } else { "" };
+    let inject = format!("inject={}:error={}:when={}{onwards}", fault.call, fault.error, fault.when);
+    let (run, lines) = traced(space, fault.phase, &[&format!("trace={}", fault.call), &inject]);
+    let injected: Vec<&str> = lines.lines().filter(|line| line.contains("(INJECTED)")).collect();
+    if injected.is_empty() {
+        return false;
+    }
+    let told = format!("{fault:?}\n{}\n{run}", injected[..injected.len().min(40)].join("\n"));
+    assert!(run.signal.is_none() && matches!(run.code, Some(0 | 1 | 2 | 4)), "{told}");
+    let cache = space.cache.to_str().unwrap();
+    if fault.phase != Phase::Sweep {
+        if injected.iter().all(|line| line.contains(cache)) {
+            assert_eq!(run.code, Some(0), "trouble with the cache failed the build: {told}");
+            // One that lasts is told of every result that could not be looked up.
+            assert!(fault.onwards || run.warnings().len() < 2, "trouble with the cache is said once: {told}");
+        }
+        if run.code == Some(0) {
+            assert_right(space, content, &told);
+        }
+    }
+    assert_sound(space, &told);
+    // What it left and what it stored is right as well.
+    for what in ["build", "restore"] {
+        let after = space.iact(["build", "--json", "all"]).run();
+        assert_eq!(after.code, Some(0), "the {what} after it: {after}\n{told}");
+        assert_right(space, content, &told);
+        space.remove("out");
+    }
+    // Litter goes with the next that store and restore.
+    space.write("in", contents[1]);
+    space.build(&["all"]);
+    space.remove("out");
+    let restored = space.build(&["all"]);
+    assert_eq!(restored.kinds(), ["cached"], "{restored}\n{told}");
+    // But nobody takes away another's temporary files where they are not his.
+    let unremovable = |path: &String| injected.iter().any(|line| line.contains(path.as_str()));
+    let (expected, litter): (Vec<_>, Vec<_>) = litter(space).into_iter().partition(unremovable);
+    assert_eq!(litter, [""; 0], "litter: {told}");
+    expected.iter().for_each(|path| crate::space::remove(path.as_ref()));
+    true
+}
+
+/// How often each call is passed in each kind of work, by the thread that does so most often.
+fn passings(space: &Space, phase: Phase) -> BTreeMap<&'static str, usize> {
+    phase.prepare(space, &format!("{phase:?} of a long line\n"));
+    let calls: Vec<&'static str> = CALLS.iter().flat_map(|(calls, _)| calls.iter().copied()).collect();
+    let (run, lines) = traced(space, phase, &[&format!("trace={}", calls.join(","))]);
+    assert_eq!(run.code, Some(0), "{run}");
+    let mut by_thread: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for line in lines.lines() {
+        let (thread, call) = line.split_once(' ').expect("a thread and its call");
+        let call = call.trim_start().split('(').next().expect("a name");
+        *by_thread.entry((call, thread)).or_default() += 1;
+    }
+    let mut most = BTreeMap::new();
+    for ((call, _), count) in by_thread {
+        if let Some(known) = calls.iter().find(|known| **known == call) {
+            let entry = most.entry(*known).or_insert(0);
+            *entry = count.max(*entry);
+        }
+    }
+    most
+}
+
+/// All there is, one of each kind of work and group of calls after the other, else in any order.
+fn all_faults(space: &Space, dice: &mut Dice) -> Vec<Fault> {
+    let mut drawn: Vec<(usize, u64, Fault)> = Vec::new();
+    for phase in Phase::ALL {
+        let passed = passings(space, phase);
+        for (calls, errors) in CALLS {
+            let mut group = Vec::new();
+            for (call, most) in calls.iter().filter_map(|call| passed.get_key_value(call)) {
+                for (&error, when) in
+                    errors.iter().flat_map(|error| (1..=*most).map(move |when| (error, when)))
+                {
+                    // What says “try again” for ever is no system, nor what reads from pipes no more.
+                    let may_stay = !matches!(error, "EINTR" | "EAGAIN") && *call != "read";
+                    for onwards in [false, true].into_iter().filter(|onwards| may_stay || !onwards) {
+                        group.push((dice.next(), Fault { phase, call, error, when, onwards }));
+                    }
+                }
+            }
+            group.sort_unstable_by_key(|(order, _)| *order);
+            drawn.extend(group.into_iter().enumerate().map(|(turn, (order, fault))| (turn, order, fault)));
+        }
+    }
+    drawn.sort_unstable_by_key(|(turn, order, _)| (*turn, *order));
+    for (calls, _) in CALLS {
+        assert!(
+            drawn.iter().any(|(_, _, fault)| calls.contains(&fault.call)),
+            "{calls:?} is called by nothing"
+        );
+    }
+    drawn.into_iter().map(|(_, _, fault)| fault).collect()
 }
 
 fn traces() -> bool {
-    let works = || std::process::Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).status();
+    let works = || {
+        std::process::Command::new("strace").args(["-f", "-b", "execve", "-o", "/dev/null", "true"]).status()
+    };
     has_program("strace") && works().is_ok_and(|status| status.success())
 }
 
@@ -87,34 +218,41 @@ fn whatever_call_fails_the_build_is_right_or_says_that_it_failed() {
     if !traces() {
         return skipped("no strace, or it may not trace");
     }
-    let mut tries = tries("syscalls", 60);
+    let mut tries = tries("syscalls", 120);
     let mut dice = Dice::new(tries.seed);
-    let space = project("0\n");
-    space.build(&["all"]);
-    // Long runs, and those of one call (`IACT_TRY_CALL`), go through all passings; others take a sample.
-    let only = std::env::var("IACT_TRY_CALL").ok();
-    let mut faults: Vec<Fault> = Vec::new();
-    let mut when = 0;
-    while tries.done < tries.count {
-        if faults.is_empty() {
-            when += 1;
-            faults = all_faults(when);
-            faults.retain(|fault| only.as_deref().is_none_or(|only| fault.call == only));
-        }
-        let mut fault = faults.swap_remove(dice.below(faults.len()));
-        if tries.count < 1000 && only.is_none() {
-            fault.when = 1 + dice.below(60);
-        }
-        let content = format!("{}\n", dice.next());
-        if fault.restore {
-            space.write("in", &content);
-            space.build(&["all"]);
-            space.remove("out");
-        }
-        space.write("in", &content);
-        inject(&space, fault, &content);
-        tries.done += 1;
+    let mut faults = all_faults(&project("0\n"), &mut dice);
+    if let Ok(only) = std::env::var("IACT_TRY_CALL") {
+        faults.retain(|fault| fault.call == only);
     }
+    let (all, wanted) = (faults.len(), tries.count.min(faults.len()));
+    faults.reverse();
+    let left = Mutex::new((faults, 0, 0));
+    std::thread::scope(|scope| {
+        for worker in 0..2 {
+            let left = &left;
+            scope.spawn(move || {
+                let space = project("0\n");
+                loop {
+                    let (fault, number) = {
+                        let mut left = left.lock().unwrap();
+                        if left.1 >= wanted {
+                            return;
+                        }
+                        let Some(fault) = left.0.pop() else { return };
+                        left.2 += 1;
+                        (fault, left.2)
+                    };
+                    let contents = ["failed", "after"].map(|what| format!("{what} {worker} {number} line\n"));
+                    let met = inject(&space, fault, [&contents[0], &contents[1]]);
+                    left.lock().unwrap().1 += usize::from(met);
+                }
+            });
+        }
+    });
+    let (_, met, tried) = left.into_inner().unwrap();
+    eprintln!("syscalls: {met} failures met a call of {tried} tried, {all} there are");
+    assert!(met * 10 >= wanted * 9, "only {met} of {tried} met a call");
+    tries.done = met;
     tries.held();
 }
 
