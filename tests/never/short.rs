@@ -139,7 +139,7 @@ fn transfers_that_are_short_make_nothing_short() {
             if what == "restore" {
                 space.remove("out");
             }
-            let most = [20, 300, 4000][dice.below(3)];
+            let most = [100, 1000, 30_000][dice.below(3)];
             let (run, calls) = run_short(space.iact(args), &mut dice, most);
             let case =
                 format!("{what}, at most {most} bytes in one of {calls} calls, seed {}: {run}", tries.seed);
