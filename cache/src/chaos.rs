@@ -2,7 +2,8 @@
 //!
 //! Only with the feature `chaos`, and never in a program built for release: there this file does not compile. Without the
 //! feature every question below is a constant `false`, and nothing is left of it. `IACT_CHAOS` names the planted bug,
-//! `IACT_CHAOS_KILL` a point (`NAME` or `NAME:N` for its N-th passing) at which the process kills itself with SIGKILL.
+//! `IACT_CHAOS_KILL` a point (`NAME` or `NAME:N` for its N-th passing) at which the process kills itself with SIGKILL, and
+//! `IACT_CHAOS_STOP` one at which it stops until somebody lets it go on.
 //!
 //! Refused: bugs as patches to be applied. They rot; these are compiled with every change.
 #![allow(clippy::disallowed_methods, reason = "shell: asks the environment which bug is planted")]
@@ -99,27 +100,30 @@ pub const fn planted(_: Bug) -> bool {
     false
 }
 
-/// A place where the process may die.
+/// A place where the process may die or stop.
 #[cfg(feature = "chaos")]
 pub fn point(name: &str) {
+    use rustix::process::{Signal, getpid, kill_process};
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
-    static DEADLY: OnceLock<Option<(String, u32)>> = OnceLock::new();
+    static CHOSEN: OnceLock<Option<(Signal, String, u32)>> = OnceLock::new();
     static PASSED: AtomicU32 = AtomicU32::new(0);
-    let deadly = DEADLY.get_or_init(|| {
-        let text = std::env::var("IACT_CHAOS_KILL").ok()?;
+    let chosen = CHOSEN.get_or_init(|| {
+        let named = |variable, signal| Some((signal, std::env::var(variable).ok()?));
+        let (signal, text) =
+            named("IACT_CHAOS_KILL", Signal::KILL).or_else(|| named("IACT_CHAOS_STOP", Signal::STOP))?;
         let (name, number) = text.split_once(':').unwrap_or((&text, "1"));
-        Some((name.to_owned(), number.parse().unwrap_or(1)))
+        Some((signal, name.to_owned(), number.parse().unwrap_or(1)))
     });
-    if let Some((deadly, number)) = deadly
-        && deadly == name
+    if let Some((signal, chosen, number)) = chosen
+        && chosen == name
         && PASSED.fetch_add(1, Ordering::Relaxed) + 1 == *number
     {
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        let _ = kill_process(getpid(), *signal);
     }
 }
 
-/// A place where the process may die: never.
+/// A place where the process may die or stop: never.
 #[cfg(not(feature = "chaos"))]
 #[inline(always)]
 pub const fn point(_: &str) {}

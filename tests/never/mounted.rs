@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 /// A file system in a file, mounted for as long as this lives.
 pub(crate) struct Mounted {
-    pub(crate) at: PathBuf,
+    at: PathBuf,
 }
 
 /// What a file system is made with: the program, its arguments, the size of its image, the options to mount a copy with.
