@@ -1,24 +1,60 @@
-//! Crowds: builds, sweeps with a tiny limit and kills, all at once, in one workspace and in several checkouts of one cache. No
-//! wrong output, no lost entry, nobody waits for ever, and in one workspace one builds at a time.
+//! Crowds: builds, sweeps and kills, all at once, in one workspace and in several checkouts of one cache. No wrong output, no
+//! lost entry, nobody waits for ever, who waits says for whom, and in one workspace one builds at a time.
 
 use crate::dice::Dice;
 use crate::project::{IACTFILE, assert_right_at, assert_sound};
-use crate::sizes::tries;
-use crate::space::Space;
+use crate::sizes::{Tries, tries};
+use crate::space::{Run, Space, Started, has_program, skipped};
 use rustix::process::Signal;
+use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+/// A command that notices another one with the same file open, and holds it until it and all it started have ended.
+fn alone(file: &str) -> String {
+    format!("exec 9>>{file}; flock -n 9 || echo overlap >> @LOG@")
+}
+
 /// The project, whose first command notices another one of its checkout at the same time.
 fn crowded() -> Space {
-    let alone = "mkdir ../busy-$(basename $PWD) || echo overlap >> @LOG@; cp in out/base; rmdir ../busy-$(basename $PWD)";
-    Space::new(&IACTFILE.replace("cp in out/base", alone))
+    let alone = alone("../busy-$(basename $PWD)");
+    Space::new(&IACTFILE.replace("cp in out/base", &format!("{alone}; cp in out/base")))
+}
+
+/// What came of a crowd.
+#[derive(Default)]
+struct Met {
+    builds: AtomicUsize,
+    kills: AtomicUsize,
+    /// What was built to the end.
+    contents: Mutex<BTreeSet<String>>,
+}
+
+/// Kills it in one of four cases, if it does not end before; how it ended if nobody did.
+fn run_or_kill(started: Started, within_ms: usize, dice: &mut Dice, met: &Met) -> Option<Run> {
+    if dice.one_in(4) {
+        std::thread::sleep(Duration::from_micros(dice.below(within_ms * 1000) as u64));
+        started.signal(Signal::KILL);
+    }
+    let run = started.wait();
+    if run.signal == Some(Signal::KILL.as_raw()) {
+        met.kills.fetch_add(1, Ordering::Relaxed);
+        return None;
+    }
+    met.builds.fetch_add(1, Ordering::Relaxed);
+    let began = run.events.iter().filter(|event| event["event"] == "started");
+    let mut targets: Vec<&str> = began.filter_map(|event| event["target"].as_str()).collect();
+    let all = targets.len();
+    targets.sort_unstable();
+    targets.dedup();
+    assert_eq!(targets.len(), all, "an action at most once: {run}");
+    Some(run)
 }
 
 /// One member of the crowd: builds in its own checkout, which nobody else edits.
-fn builder(space: &Space, seed: u64, until: Instant, kills: bool) -> usize {
+fn builder(space: &Space, seed: u64, until: Instant, met: &Met) {
     let mut dice = Dice::new(seed);
-    let mut builds = 0;
     while Instant::now() < until {
         let content = format!("{}\n", dice.below(6));
         space.write("in", &content);
@@ -26,103 +62,139 @@ fn builder(space: &Space, seed: u64, until: Instant, kills: bool) -> usize {
             space.remove("out");
         }
         let started = space.iact(["build", "--json", "all"]).limit(120).start();
-        if kills && dice.one_in(4) {
-            std::thread::sleep(Duration::from_micros(dice.below(60_000) as u64));
-            started.signal(Signal::KILL);
-            started.wait();
-            // Its commands die with it; whoever comes next may find a mark of theirs.
-            std::thread::sleep(Duration::from_millis(50));
-            let mark = format!("busy-{}", space.ws.file_name().unwrap().to_string_lossy());
-            let _ = std::fs::remove_dir(space.base().join(mark));
-            continue;
-        }
-        let run = started.wait().expect_code(0);
-        assert_right_at(&space.ws, &content, &format!("seed {seed}, build {builds}: {run}"));
-        builds += 1;
+        let Some(run) = run_or_kill(started, 100, &mut dice, met) else { continue };
+        let run = run.expect_code(0);
+        assert_right_at(&space.ws, &content, &format!("seed {seed}: {run}"));
+        met.contents.lock().unwrap().insert(content);
     }
-    builds
 }
 
-#[test]
-fn a_crowd_with_kills_and_sweeps_breaks_nothing() {
-    let mut tries = tries("crowd", 8);
+/// Sweeps until it is over.
+fn sweeps(space: &Space, limit: &str, over: &AtomicBool) {
+    while !over.load(Ordering::Relaxed) {
+        space.iact(["cache", "gc", "--max-size", limit]).limit(120).run().expect_code(0);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Eight checkouts of one cache, and sweeps with this limit.
+fn crowd_beside_sweeps(mut tries: Tries, limit: &str) {
+    if !has_program("flock") {
+        return skipped("no flock");
+    }
     let until = Instant::now() + Duration::from_secs(tries.count as u64);
     let space = crowded();
     space.write("in", "0\n");
-    let checkouts: Vec<Space> = (0..6).map(|number| space.checkout(&format!("ws{number}"))).collect();
-    let over = AtomicBool::new(false);
-    let builds = AtomicUsize::new(0);
+    let checkouts: Vec<Space> = (0..8).map(|number| space.checkout(&format!("ws{number}"))).collect();
+    let (met, over) = (Met::default(), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let members: Vec<_> = checkouts
             .iter()
-            .zip(0_u64..)
-            .map(|(checkout, number)| {
-                let seed = tries.seed + number;
-                scope.spawn(move || builder(checkout, seed, until, number % 2 == 0))
+            .zip(tries.seed..)
+            .map(|(checkout, seed)| {
+                let met = &met;
+                scope.spawn(move || builder(checkout, seed, until, met))
             })
             .collect();
-        let sweeper = scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                let run = space.iact(["cache", "gc", "--max-size", "40KiB"]).limit(120).run();
-                assert_eq!(run.code, Some(0), "{run}");
-                std::thread::sleep(Duration::from_millis(20));
-            }
-        });
+        let sweeper = scope.spawn(|| sweeps(&space, limit, &over));
         let ends: Vec<_> = members.into_iter().map(|member| member.join()).collect();
         over.store(true, Ordering::Relaxed);
-        for end in ends {
-            builds.fetch_add(end.expect("no member of the crowd fails"), Ordering::Relaxed);
-        }
+        ends.into_iter().for_each(|end| end.expect("no member of the crowd fails"));
         sweeper.join().expect("no sweep fails");
     });
     assert_sound(&space, "after the crowd");
     assert_eq!(space.trail(), [""; 0], "nobody builds beside another in one workspace");
-    tries.done = builds.into_inner();
-    assert!(tries.done > 0);
+    if limit == UNLIMITED {
+        for content in met.contents.into_inner().unwrap() {
+            let after = space.checkout("after");
+            after.write("in", &content);
+            let run = after.build(&["all"]);
+            assert_eq!(run.kinds(), ["cached"], "seed {}: {content:?} was lost: {run}", tries.seed);
+            crate::space::remove(&after.ws);
+        }
+    }
+    let (builds, kills) = (met.builds.into_inner(), met.kills.into_inner());
+    eprintln!("{builds} builds and {kills} kills");
+    assert!(builds > 0 && kills > 0, "{builds} builds and {kills} kills");
+    tries.done = builds + kills;
     tries.held();
+}
+
+const UNLIMITED: &str = "1GiB";
+
+#[test]
+fn a_crowd_with_kills_and_sweeps_breaks_nothing() {
+    crowd_beside_sweeps(tries("crowd", 8), "400KiB");
+}
+
+#[test]
+fn a_crowd_with_kills_beside_sweeps_without_need_loses_no_entry() {
+    crowd_beside_sweeps(tries("entries", 6), UNLIMITED);
 }
 
 #[test]
 fn a_crowd_in_one_workspace_builds_one_at_a_time_and_each_action_once() {
+    if !has_program("flock") {
+        return skipped("no flock");
+    }
     let mut tries = tries("queue", 6);
     let until = Instant::now() + Duration::from_secs(tries.count as u64);
-    let space = Space::new(
-        "[target.t]\ninputs = ['in']\noutputs = ['o']\n\
-         run = 'mkdir @BASE@/busy || echo overlap >> @LOG@; echo ran >> @LOG@; sleep 0.01; cp in o; rmdir @BASE@/busy'\n",
-    );
+    let space = Space::new(&format!(
+        "[target.t]\ninputs = ['in']\noutputs = ['o']\nrun = '{}; echo ran >> @LOG@; sleep 0.03; cp in o'\n",
+        alone("@BASE@/busy")
+    ));
     space.write("in", "0");
     let begin = || space.iact(["build", "--json", "t"]).limit(120).start();
-    let builds = AtomicUsize::new(0);
-    // Some come while others wait and others leave.
+    let (met, over, waited, named) =
+        (Met::default(), AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    // Some come while others wait and others leave or die.
     std::thread::scope(|scope| {
-        for member in 0..6 {
-            let (space, builds, begin) = (&space, &builds, &begin);
-            scope.spawn(move || {
-                while Instant::now() < until {
-                    let build = builds.fetch_add(1, Ordering::Relaxed);
-                    space.write("in", format!("{member} {build}"));
-                    let run = begin().wait();
-                    // Others write the input meanwhile: who looks just then says so, and runs nothing.
-                    if !run.out.contains("changes while it is being read") {
-                        run.expect_code(0);
+        let members: Vec<_> = (0..8)
+            .map(|member| {
+                let (space, begin, seed) = (&space, &begin, tries.seed + member);
+                let (met, waited, named) = (&met, &waited, &named);
+                scope.spawn(move || {
+                    let mut dice = Dice::new(seed);
+                    while Instant::now() < until {
+                        space.write("in", format!("{member} {}", dice.next()));
+                        let Some(run) = run_or_kill(begin(), 500, &mut dice, met) else { continue };
+                        let said = run.said();
+                        waited.fetch_add(usize::from(said.contains("waiting: ")), Ordering::Relaxed);
+                        named.fetch_add(usize::from(said.contains("(process ")), Ordering::Relaxed);
+                        // Others write the input meanwhile: who looks just then says so, and runs nothing.
+                        if !run.out.contains("changes while it is being read") {
+                            run.expect_code(0);
+                        }
                     }
-                }
-            });
-        }
+                })
+            })
+            .collect();
+        let sweeper = scope.spawn(|| sweeps(&space, "1KiB", &over));
+        let ends: Vec<_> = members.into_iter().map(|member| member.join()).collect();
+        over.store(true, Ordering::Relaxed);
+        ends.into_iter().for_each(|end| end.expect("no member of the crowd fails"));
+        sweeper.join().expect("no sweep fails");
     });
+    let (builds, kills) = (met.builds.into_inner(), met.kills.into_inner());
     let ran = space.trail();
-    assert!(ran.iter().all(|line| line == "ran") && ran.len() <= builds.load(Ordering::Relaxed), "{ran:?}");
+    assert!(ran.iter().all(|line| line == "ran") && ran.len() <= builds + kills, "{ran:?}");
+    assert!(kills > 0, "nobody was killed");
+    let (waited, named) = (waited.into_inner(), named.into_inner());
+    eprintln!("queue: {builds} builds and {kills} kills; {waited} waited, {named} said for whom");
+    // Who has just come, or was just killed, has not left its number yet.
+    assert!(waited > 0 && named * 10 >= waited * 8, "{waited} waited, {named} said for whom");
     // All at once for the same thing: it is done once.
     for round in 0..4 {
         space.write("in", format!("{round}"));
-        let crowd: Vec<_> = (0..6).map(|_| begin()).collect();
+        let crowd: Vec<_> = (0..8).map(|_| begin()).collect();
         for started in crowd {
             started.wait().expect_code(0);
         }
         assert_eq!(space.trail(), ["ran"], "seed {}: once", tries.seed);
         assert_eq!(space.read("o"), format!("{round}"));
     }
-    tries.done = builds.into_inner() + 24;
+    assert_sound(&space, "after the crowd");
+    tries.done = builds + kills + 32;
     tries.held();
 }
 
