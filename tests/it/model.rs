@@ -90,6 +90,15 @@ fn random_edits_never_diverge_from_a_clean_build_4() {
     Model::run(seed(4), steps(400));
 }
 
+/// Every run of the tests tries something that none has tried before.
+#[test]
+fn random_edits_from_a_fresh_seed_never_diverge_from_a_clean_build() {
+    let clock = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64 % 1_000_000_000;
+    let seed = seed(clock);
+    eprintln!("IACT_MODEL_SEED={seed}");
+    Model::run(seed, steps(200));
+}
+
 /// A new project every few steps: many shapes instead of many edits.
 #[test]
 fn random_projects_never_diverge_from_a_clean_build() {

@@ -487,14 +487,16 @@ pub(crate) fn set_time(path: &Path, seconds: u64) {
 
 /// Changes a file's bytes in the middle, or cuts it there.
 pub(crate) fn harm(path: &Path, cut: bool) {
+    harm_at(path, fs::metadata(path).unwrap().len() as usize / 2, 0xff, cut);
+}
+
+/// Changes some bits of a file's byte there, or cuts it there; a file without one stays as it is.
+pub(crate) fn harm_at(path: &Path, at: usize, bits: u8, cut: bool) {
     let mut bytes = fs::read(path).unwrap();
-    if bytes.is_empty() {
-        return;
-    }
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 0xff;
+    let Some(byte) = bytes.get_mut(at) else { return };
+    *byte ^= bits;
     if cut {
-        bytes.truncate(middle);
+        bytes.truncate(at);
     }
     overwrite(path, &bytes);
 }

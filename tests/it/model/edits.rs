@@ -3,9 +3,9 @@
 use super::Model;
 use super::faults::empty;
 use super::world::{Kind, Source, Target, file, text};
-use crate::space::{files, harm, remove, set_mode, set_time};
+use crate::space::{files, harm, harm_at, remove, set_mode, set_time};
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 impl Model {
@@ -319,12 +319,18 @@ impl Model {
         let how = self.dice.below(3);
         match how {
             0 => remove(&path),
-            how => harm(&path, how == 1),
+            how => self.harm_anywhere(&path, how == 1),
         }
         self.damaged = true;
-        let stored = std::mem::take(&mut self.notes.stored);
-        self.notes.doubtful.extend(stored);
+        self.doubt_cache();
         format!("cache file {}: {how}", path.strip_prefix(&self.space.cache).unwrap().display())
+    }
+
+    /// Changes one bit of a file somewhere, or cuts it there.
+    fn harm_anywhere(&mut self, path: &Path, cut: bool) {
+        let length = std::fs::metadata(path).unwrap().len() as usize;
+        let at = self.dice.below(length.max(1));
+        harm_at(path, at, 1 << self.dice.below(8), cut);
     }
 
     fn damage_the_memory(&mut self) -> String {
@@ -336,7 +342,7 @@ impl Model {
         let how = self.dice.below(3);
         match how {
             0 => remove(&path),
-            how => harm(&path, how == 1),
+            how => self.harm_anywhere(&path, how == 1),
         }
         self.notes.local.clear();
         self.notes.doubtful_local = self.notes.past.clone();

@@ -38,12 +38,13 @@ fn mount(arguments: &[&str], at: &Path) -> bool {
 impl Model {
     /// Something happens beside a build; what.
     pub(super) fn fault(&mut self) -> String {
-        match self.dice.below(9) {
+        match self.dice.below(10) {
             0..=2 => self.kill(),
             3 | 4 => self.edit_meanwhile(),
             5 => self.two_at_once(),
             6 => self.sweep(),
             7 => self.swap_cache_files(),
+            8 => self.swap_memory_files(),
             _ if self.tight.is_some() => self.turn_read_only(),
             _ => self.older_journal(),
         }
@@ -53,13 +54,19 @@ impl Model {
         Way { force: false, no_cache: false, jobs: 2, goals: (0..self.world.targets.len()).collect() }
     }
 
-    /// After a build that was not left alone: it may have done any part of its work.
-    fn doubt(&mut self, all: &[Expected]) {
+    /// After something that may have taken away any part of the cache.
+    pub(super) fn doubt_cache(&mut self) {
         let stored = std::mem::take(&mut self.notes.stored);
         self.notes.doubtful.extend(stored);
+    }
+
+    /// After a build that was not left alone: it may have done any part of its work, but what was stored before stays.
+    fn doubt(&mut self, all: &[Expected]) {
         for expected in all {
             let notes = &mut self.notes;
-            notes.doubtful.insert(expected.key.clone());
+            if !notes.stored.contains(&expected.key) {
+                notes.doubtful.insert(expected.key.clone());
+            }
             let maybe = notes.doubtful_local.entry(expected.name.clone()).or_default();
             maybe.insert(expected.key.clone());
             maybe.extend(notes.local.remove(&expected.name));
@@ -117,11 +124,14 @@ impl Model {
         let kib = self.dice.below(40);
         let way = self.everything();
         let all = self.world.expect();
+        let fails =
+            closure(&all, &way.goals).iter().any(|expected| self.world.targets[expected.target].fails);
         let building = self.dice.one_in(2).then(|| self.iact(&way).start());
         let swept = self.space.iact(["cache", "gc", "--max-size", &format!("{kib}KiB")]).run();
         // On a disk that is full or read-only it may have nowhere to write.
         assert!(swept.code == Some(0) || self.tight.is_some(), "{swept}");
-        let beside = building.map(|started| started.wait()).is_some();
+        let beside = building.map(|started| started.wait().expect_code(i32::from(fails))).is_some();
+        self.doubt_cache();
         self.doubt(if beside { &all } else { &[] });
         format!("swept to {kib} KiB, beside a build: {beside}")
     }
@@ -131,15 +141,32 @@ impl Model {
         if all.len() < 2 || self.is_read_only() {
             return "nothing".into();
         }
-        let [one, other] = [self.dice.pick(&all).clone(), self.dice.pick(&all).clone()];
-        let aside = self.space.cache.join("aside");
+        let (one, other) = self.swap_two(&all);
+        self.damaged = true;
+        self.doubt_cache();
+        format!("two files of the cache changed places: {}, {}", one.display(), other.display())
+    }
+
+    /// Two files of the memory change places: what is not where it belongs says nothing.
+    fn swap_memory_files(&mut self) -> String {
+        let all = files(&self.space.path(".iact"));
+        if all.len() < 2 {
+            return "nothing".into();
+        }
+        let (one, other) = self.swap_two(&all);
+        self.notes.local.clear();
+        self.notes.doubtful_local = self.notes.past.clone();
+        format!("two files of the memory changed places: {}, {}", one.display(), other.display())
+    }
+
+    fn swap_two(&mut self, all: &[PathBuf]) -> (PathBuf, PathBuf) {
+        let [one, other] = [self.dice.pick(all).clone(), self.dice.pick(all).clone()];
+        let aside = one.with_extension("aside");
         for (from, to) in [(&one, &aside), (&other, &one), (&aside, &other)] {
             let _ = std::fs::rename(from, to);
         }
         remove(&aside);
-        self.damaged = true;
-        self.doubt(&[]);
-        format!("two files of the cache changed places: {}, {}", one.display(), other.display())
+        (one, other)
     }
 
     pub(super) fn is_read_only(&self) -> bool {
