@@ -19,6 +19,7 @@ pub use short::VERBS;
 pub use verbs::*;
 pub use words::{Asked, Var};
 
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -303,5 +304,18 @@ fn parse_whole(words: Vec<OsString>) -> Result<Typed, Stop> {
     if let Verb::Build(build) = &mut typed.verb {
         build.is_short = verb_is_meant;
     }
-    Ok(typed)
+    match &typed.verb {
+        Verb::Watch(watch) if watch.build.dry_run => Err(Stop::Answer(only_tells(&mut command, "watch"))),
+        Verb::Build(build) if build.watch && build.dry_run => {
+            Err(Stop::Answer(only_tells(&mut command, "build")))
+        }
+        _ => Ok(typed),
+    }
+}
+
+/// A watch builds, whatever verb asks for it.
+fn only_tells(command: &mut clap::Command, verb: &str) -> clap::Error {
+    let verb = command.find_subcommand_mut(verb).expect("it was just parsed");
+    let message = "'--dry-run' only tells what a build would do, and a watch builds";
+    verb.error(ErrorKind::ArgumentConflict, message)
 }

@@ -101,6 +101,9 @@ fn what_is_wrong_is_said_and_exits_with_2() {
         (&["why"], "<TARGET>"),
         (&["why", "a", "b"], "NAME=VALUE"),
         (&["-q", "-v", "x"], "cannot be used with"),
+        (&["watch", "-n", "x"], "'--dry-run'"),
+        (&["-n", "-w", "x"], "'--dry-run'"),
+        (&["build", "--watch", "--dry-run"], "'--dry-run'"),
         (&["log", "a", "--json"], "--json"),
         (&["cache", "fogret"], "'forget'"),
     ] {
