@@ -9,8 +9,8 @@ use crate::content::Stat;
 use crate::error::{Error, Kind, Result};
 use crate::graph::instance::Machine;
 use crate::graph::{self, Graph, Setting};
-use crate::manifest::{self, decl::Manifest};
-use crate::scan::patterns::{Patterns, is_below, is_wild};
+use crate::manifest::{self, decl::Manifest, decl::Text};
+use crate::scan::patterns::{BadGlob, Patterns, is_below, is_wild};
 use crate::scan::walk::{Folders, Outputs};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsString;
@@ -243,26 +243,16 @@ pub fn files(folders: &Folders<'_>, patterns: &Patterns) -> Result<Vec<String>> 
 
 /// The Iactfile that is meant: the nearest one upwards, or the one further up that includes it.
 fn find(start: &Path, home: Option<&Path>) -> Result<PathBuf> {
-    let mut nearest: Option<PathBuf> = None;
-    for folder in searched(start, home) {
-        let file = folder.join(FILE_NAME);
-        if std::fs::symlink_metadata(&file).is_err() {
-            continue;
-        }
-        match &nearest {
-            None => nearest = Some(file),
-            Some(inner) => {
-                let below = inner.parent().and_then(|inner| inner.strip_prefix(folder).ok()).map(slashed);
-                if below.is_some_and(|below| includes(&file, &below)) {
-                    nearest = Some(file);
-                }
-            }
-        }
-    }
-    nearest.ok_or_else(|| {
-        Error::new(Kind::Usage, format!("no `{FILE_NAME}` in `{}` or above", start.display()))
-            .hint("the search stops at a repository's root, at `$HOME`, at a mount point and where the owner changes")
-    })
+    let is_there = |folder: &&Path| std::fs::symlink_metadata(folder.join(FILE_NAME)).is_ok();
+    let mut folders = searched(start, home).into_iter().filter(is_there);
+    let Some(nearest) = folders.next() else {
+        return Err(Error::new(Kind::Usage, format!("no `{FILE_NAME}` in `{}` or above", start.display()))
+            .hint("the search stops at a repository's root, at `$HOME`, at a mount point and where the owner changes"));
+    };
+    let includes_it = |folder: &&Path| {
+        nearest.strip_prefix(folder).is_ok_and(|below| includes(&folder.join(FILE_NAME), &slashed(below)))
+    };
+    Ok(folders.rfind(includes_it).unwrap_or(nearest).join(FILE_NAME))
 }
 
 fn searched<'a>(start: &'a Path, home: Option<&Path>) -> Vec<&'a Path> {
@@ -284,11 +274,20 @@ fn searched<'a>(start: &'a Path, home: Option<&Path>) -> Vec<&'a Path> {
 
 /// Whether the Iactfile includes a folder; one that cannot be read or parsed includes nothing.
 fn includes(file: &Path, folder: &str) -> bool {
-    let Ok(Some(manifest)) = read(file, "").map(Some) else { return false };
-    let patterns = manifest.workspace.include.iter().map(|text| text.value.trim_end_matches('/').to_owned());
-    Patterns::compile(patterns.collect()).is_ok_and(|patterns| {
-        patterns.texts().iter().any(|text| text == folder) || patterns.takes(folder, false)
-    })
+    let Ok(manifest) = read(file, "") else { return false };
+    let takes = |text: &Text| {
+        let normal = crate::path::normalise("", &text.value).ok()?.path;
+        if !is_wild(&normal) {
+            return Some(normal == folder);
+        }
+        Some(included(&normal).ok()?.takes(&format!("{folder}/{FILE_NAME}"), false))
+    };
+    manifest.workspace.include.iter().any(|text| takes(text) == Some(true))
+}
+
+/// The Iactfiles that a wildcard of `include` means.
+fn included(normal: &str) -> std::result::Result<Patterns, BadGlob> {
+    Patterns::compile(vec![format!("{normal}/{FILE_NAME}")])
 }
 
 fn read(file: &Path, folder: &str) -> Result<Manifest> {
@@ -340,8 +339,8 @@ fn read_all(
             folders.push(normal);
             continue;
         }
-        let patterns = Patterns::compile(vec![format!("{normal}/{FILE_NAME}")])
-            .map_err(|bad| at(format!("`{normal}` is not a glob")).because(bad))?;
+        let patterns =
+            included(&normal).map_err(|bad| at(format!("`{normal}` is not a glob")).because(bad))?;
         let none = Outputs::default();
         let listed = Folders::new(folder, true, &none);
         let found = files(&listed, &patterns)?;

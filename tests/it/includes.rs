@@ -62,6 +62,33 @@ fn an_iactfile_further_up_that_does_not_include_this_one_is_not_meant() {
 }
 
 #[test]
+fn a_folder_below_an_included_one_is_not_included() {
+    for include in ["app", "./app", "app/", "a*", "[a]pp"] {
+        let space =
+            Space::new(&format!("[workspace]\ninclude = ['{include}']\n[target.outer]\nrun = 'true'\n"));
+        for folder in ["app", "app/tool"] {
+            space.iactfile_in(folder, "[target.mine]\nrun = 'true'\n");
+        }
+        let meant = |folder: &str| {
+            let run = space.iact(["build", "--json", "mine"]).dir(folder).run().expect_code(0);
+            (run.with("executed"), space.has(format!("{folder}/.iact")))
+        };
+        assert_eq!(meant("app"), (vec!["app:mine".to_owned()], false), "{include}");
+        assert_eq!(meant("app/tool"), (vec!["mine".to_owned()], true), "{include}");
+    }
+}
+
+#[test]
+fn an_include_of_an_included_file_leads_no_further_up() {
+    let space = Space::new("[workspace]\ninclude = ['app']\n[target.outer]\nrun = 'true'\n");
+    space.iactfile_in("app", "[workspace]\ninclude = ['tool']\n[target.mine]\nrun = 'true'\n");
+    space.iactfile_in("app/tool", "[target.mine]\nrun = 'true'\n");
+    let run = space.iact(["build", "--json", "mine"]).dir("app/tool").run().expect_code(0);
+    assert_eq!(run.with("executed"), ["tool:mine"], "{run}");
+    assert!(space.has("app/.iact"), "the one that includes it");
+}
+
+#[test]
 fn the_search_stops_at_a_repository() {
     let space = tree();
     std::fs::create_dir_all(space.path("vendor/.git")).unwrap();
