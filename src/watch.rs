@@ -104,6 +104,8 @@ struct Watch<'a> {
     looked_over: bool,
     /// What the workspace's folder held could not be opened: nobody says when it is back.
     lost: bool,
+    /// Why nothing could be looked at: nobody says when that is over.
+    refusal: Option<String>,
     poll: Duration,
 }
 
@@ -131,6 +133,7 @@ impl<'a> Watch<'a> {
             built: Instant::now(),
             looked_over: false,
             lost: false,
+            refusal: None,
             poll: POLL,
         };
         match ears {
@@ -198,6 +201,7 @@ impl<'a> Watch<'a> {
                 }
             }
         };
+        let began = Instant::now();
         let round = self.rounds.round(self.means, &manners, &mut screen, &mut follow);
         if let Err(error) = screen.finish() {
             (self.wiring.complain)(
@@ -211,17 +215,28 @@ impl<'a> Watch<'a> {
         self.looked_over = false;
         match round {
             Ok((ended, hinted)) => {
+                self.refusal = None;
                 hints.merge(hinted);
                 // What moved before the folder was watched was not heard.
                 hints.everything |= unheard;
                 Ok(ended.signal)
             }
             Err(error) => {
-                (self.wiring.complain)(&error);
-                self.listen();
+                self.refused(&error, began.elapsed());
                 Ok(None)
             }
         }
+    }
+
+    /// What is tried again although nothing moved is not said again.
+    fn refused(&mut self, error: &Error, took: Duration) {
+        self.listen();
+        let refusal = self.rounds.is_blind().then(|| error.to_string());
+        if refusal.is_none() || refusal != self.refusal {
+            (self.wiring.complain)(error);
+        }
+        self.refusal = refusal;
+        self.poll = POLL.max(took * POLL_PART);
     }
 
     /// Looks at what was hinted at. An input that is gone gets a moment to come back: a save may remove before it renames.
@@ -311,6 +326,7 @@ impl<'a> Watch<'a> {
     fn alarm(&self) -> Option<Duration> {
         match self.ears {
             _ if self.lost => Some(POLL),
+            _ if self.refusal.is_some() => Some(self.poll),
             Ears::Polling => Some(self.poll),
             Ears::Notified(_) if self.looked_over => None,
             Ears::Notified(_) => Some(PEACE.saturating_sub(self.built.elapsed())),

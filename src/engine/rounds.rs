@@ -189,6 +189,11 @@ impl<'a> Rounds<'a> {
         self.sight.as_ref().is_some_and(|sight| !sight.moved.is_empty())
     }
 
+    /// Whether nothing was looked at, so that nothing can be noticed.
+    pub fn is_blind(&self) -> bool {
+        self.sight.is_none()
+    }
+
     fn drive(
         &mut self,
         means: &Means,

@@ -1,4 +1,4 @@
-//! What happens while a watched workspace is being built: saves that make an action obsolete, an interrupt.
+//! What happens while a watched workspace is being built: saves that make an action obsolete, an interrupt, a refusal.
 
 use super::{Watching, now};
 use crate::space::{Space, left_over, mark, until};
@@ -115,5 +115,28 @@ fn a_header_that_the_first_build_discovered_is_watched_and_so_are_its_outputs() 
     space.write("far/x.h", "3\n");
     until("it is built again", || now(&space, "o") == "a\n3\n");
     watching.expect_fresh("a discovered header");
+    watching.end();
+}
+
+#[test]
+fn a_refusal_is_said_once_until_it_is_another_one() {
+    let space = Space::new(
+        "[workspace]\ndefault = ['x']\n[target.x]\ninputs = ['a.txt', 'b.txt']\nrequires = [{ file = 'need' }]\nrun = 'true'\n",
+    );
+    let started = space.iact(["watch", "--json"]).limit(120).start();
+    let watching = Watching { space: &space, started };
+    for (said, comes) in [("`need`", "need"), ("`a.txt`", "a.txt"), ("`b.txt`", "b.txt")] {
+        until("it is said", || watching.started.err().contains(said));
+        std::thread::sleep(Duration::from_millis(1500));
+        let errors = watching.started.err();
+        assert_eq!(
+            errors.lines().filter(|line| line.starts_with("error:") && line.contains(said)).count(),
+            1,
+            "{errors}"
+        );
+        space.write(comes, "there\n");
+    }
+    watching.settle();
+    watching.expect_fresh("nothing is refused any more");
     watching.end();
 }
