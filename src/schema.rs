@@ -43,7 +43,9 @@ fn rule(rule: &Rule) -> Value {
             choices.push(json!({ "not": { "anyOf": any(names) } }));
             json!({ "oneOf": choices })
         }
-        Rule::OnlyWith(name, others) => json!({ "if": has(name), "then": { "anyOf": any(others) } }),
+        Rule::OnlyWith(names, others) => {
+            json!({ "if": { "anyOf": any(names) }, "then": { "anyOf": any(others) } })
+        }
     }
 }
 

@@ -66,7 +66,6 @@ pub enum Verb {
 
 /// `iact watch`.
 #[derive(Args, Debug, Default)]
-#[command(mut_arg("dry_run", |flag| flag.hide(true)))]
 pub struct Watch {
     /// What is built, and how.
     #[command(flatten)]

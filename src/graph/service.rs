@@ -352,10 +352,6 @@ impl Builder<'_> {
         let Some(rare) = own.rare.as_deref().filter(|rare| !rare.services.is_empty()) else {
             return Ok(Vec::new());
         };
-        if matches!(own.work, Work::Group) {
-            let message = format!("`{}` runs nothing that could use a service", own.name.value);
-            return Err(self.wrong(decl.manifest, rare.services[0].span, message));
-        }
         self.uses_of(decl.manifest, &format!("target `{}`", own.name.value), &rare.services)
     }
 

@@ -349,8 +349,10 @@ impl Check<'_> {
             Rule::AtLeastOne(names) if count(names) == 0 => {
                 Err(self.error(format!("{} needs at least one of {}", owner(), listed(names)), whole))
             }
-            Rule::OnlyWith(name, others) if count(others) == 0 => match place(name) {
-                Some(at) => Err(self.error(format!("`{name}` needs {} beside it", either(others)), at)),
+            Rule::OnlyWith(names, others) if count(others) == 0 => match present(names).first() {
+                Some(&(at, name)) => {
+                    Err(self.error(format!("`{name}` needs {} beside it", either(others)), at))
+                }
                 None => Ok(()),
             },
             _ => Ok(()),

@@ -178,17 +178,46 @@ pub(crate) static TARGET: Fields = Fields {
         row("interactive", Shape::Bool, "It owns the terminal, alone"),
         row("platform", Shape::Values(Names::Free), "Properties of the machine for remote execution"),
     ],
-    rules: &[
-        Rule::AtMostOne(&["run", "exec"]),
-        Rule::OnlyWith("outputs", &["run", "exec"]),
-        Rule::OnlyWith("for_each", &["run", "exec"]),
-        Rule::OnlyWith("when", &["run", "exec"]),
-        Rule::OnlyWith("confirm", &["run", "exec"]),
-        Rule::OnlyWith("exports", &["run", "exec"]),
-        Rule::OnlyWith("retain", &["run", "exec"]),
-        Rule::OnlyWith("lock", &["run", "exec"]),
-    ],
+    rules: &[Rule::AtMostOne(&["run", "exec"]), Rule::OnlyWith(OF_A_COMMAND, &["run", "exec"])],
 };
+
+/// What a group, which runs nothing, could only ignore.
+const OF_A_COMMAND: &[&str] = &[
+    "inputs",
+    "outputs",
+    "keep_outputs",
+    "cwd",
+    "shell",
+    "for_each",
+    "env",
+    "pass_env",
+    "untracked_env",
+    "secrets",
+    "tools",
+    "probes",
+    "depfile",
+    "services",
+    "cache",
+    "remote",
+    "relocatable",
+    "valid_for",
+    "retain",
+    "check",
+    "verify",
+    "exports",
+    "timeout",
+    "retry",
+    "cpus",
+    "memory",
+    "pool",
+    "lock",
+    "exclusive",
+    "when",
+    "severity",
+    "confirm",
+    "interactive",
+    "platform",
+];
 
 static DEP: Fields = Fields {
     id: "dependency",
@@ -257,7 +286,7 @@ static REQUIRES: Fields = Fields {
     ],
     rules: &[
         Rule::ExactlyOne(&["tool", "env", "file", "disk", "memory"]),
-        Rule::OnlyWith("version", &["tool"]),
+        Rule::OnlyWith(&["version"], &["tool"]),
     ],
 };
 
@@ -351,6 +380,29 @@ pub(crate) const ELSEWHERE: &[(&str, &str)] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_has_what_needs_no_command() {
+        let keys = TARGET.rows.iter().map(|row| row.name);
+        let of_a_group: Vec<&str> = keys.filter(|key| !OF_A_COMMAND.contains(key)).collect();
+        let expected = [
+            "run",
+            "deps",
+            "description",
+            "aliases",
+            "tags",
+            "group",
+            "after",
+            "exec",
+            "vars",
+            "matrix",
+            "requires",
+            "on_failure",
+            "finally",
+        ];
+        assert_eq!(of_a_group, expected);
+        assert!(OF_A_COMMAND.iter().all(|key| TARGET.row(key).is_some()));
+    }
 
     #[test]
     fn what_others_call_it_is_not_a_key_where_it_is_suggested() {

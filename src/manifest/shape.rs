@@ -83,8 +83,8 @@ pub(crate) enum Rule {
     ExactlyOne(&'static [&'static str]),
     /// Otherwise the table says nothing.
     AtLeastOne(&'static [&'static str]),
-    /// The first only beside one of the others.
-    OnlyWith(&'static str, &'static [&'static str]),
+    /// The first ones only beside one of the others.
+    OnlyWith(&'static [&'static str], &'static [&'static str]),
 }
 
 /// The keys of a table.

@@ -145,7 +145,7 @@ fn forms_people_write_are_accepted() {
         "[target.1]\nrun = \"x\"",
         "[target.a]\nrun = \"x\"\n[target.a.env]\nA = \"\"\n[target.b]\nrun = \"y\"",
         "[target.a]\nrun = \"x\"\ninputs = []",
-        "[target.a]\ninputs = [\"x\"]",
+        "[target.a]\ndeps = [\"x\"]",
         "[[target.a.requires]]\ntool = \"git\"\n[[target.a.requires]]\nmemory = 4096",
         "[target.a]\nrun = \"x\"\nwhen = { os = [\"linux\", \"macos\"], env = \"CI\" }",
         "[pool]\nnet.slots = 2",
@@ -190,7 +190,7 @@ fn enough(fields: &Fields, key: Option<(&str, String)>) -> String {
         let wanted = match rule {
             Rule::Needs(name) => *name,
             Rule::ExactlyOne(of) | Rule::AtLeastOne(of) if none_of(of) => of[0],
-            Rule::OnlyWith(name, of) if keys.contains(name) && none_of(of) => of[0],
+            Rule::OnlyWith(names, of) if !none_of(names) && none_of(of) => of[0],
             _ => continue,
         };
         if !keys.contains(&wanted) {

@@ -395,7 +395,7 @@ fn mistakes_about_services_are_refused_with_a_place() {
             target("run = \"true\"\nport = 1", "run = \"true\"\ncheck = \"echo {{ service.db.port }}\""),
             "`check` cannot ask for a service",
         ),
-        (target(plain, "deps = []"), "runs nothing that could use a service"),
+        (target(plain, "deps = []"), "`services` needs `run` or `exec` beside it"),
         (target("run = \"true\"\nservices = [\"d\"]", plain), "needs service `d`, which is not defined"),
         (
             target("run = \"true\"\ndeps = [\"x\"]", plain),

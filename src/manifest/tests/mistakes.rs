@@ -62,6 +62,14 @@ const MISTAKES: &[(&str, usize, usize, &str, &str)] = &[
         "write `exec = [\"true\"]`",
     ),
     ("[target.a]\noutputs = [\"x\"]\ndeps = [\"b\"]", 2, 1, "`outputs` needs `run` or `exec` beside it", ""),
+    (
+        "[target.a]\ndeps = [\"b\"]\ncheck = \"x\"\nenv = {}",
+        3,
+        1,
+        "`check` needs `run` or `exec` beside it",
+        "",
+    ),
+    ("[target.a]\ninputs = [\"x\"]", 2, 1, "`inputs` needs `run` or `exec` beside it", ""),
     ("[target.a]\nfor_each = \"*.sh\"", 2, 1, "`for_each` needs `run` or `exec` beside it", ""),
     ("[target.a]\nrun = \"x\"\nfor_each = { batch = 2 }", 3, 12, "`for_each` needs `glob`", ""),
     (
