@@ -5,7 +5,7 @@
 
 use super::exports::{self, Exported};
 use super::job::{Job, Watched};
-use super::survey::Survey;
+use super::survey::{Survey, tools};
 use crate::content::{Content, ContentKind};
 use crate::decision::{Decision, Facts, Outputs as OutputState, Reason, decide};
 use crate::fingerprint::{InputNode, Values, define};
@@ -94,7 +94,7 @@ impl<'a> Assessor<'_, 'a> {
         &self.workspace.graph.actions[self.plan.actions[node.index()] as usize]
     }
 
-    /// The facts of an action's definition.
+    /// The facts of an action's definition, without tools that are not there.
     pub fn values(&self, node: Node, probes: &[PartDigest]) -> Values<'a> {
         let action = self.action(node);
         let passed = action.pass_env.iter().map(|name| {
@@ -116,7 +116,7 @@ impl<'a> Assessor<'_, 'a> {
             tools: action
                 .tools
                 .iter()
-                .map(|tool| (tool.as_str(), content(self.survey.tools[tool])))
+                .filter_map(|tool| Some((tool.as_str(), content(*self.survey.tools.get(tool)?))))
                 .collect(),
             probes: action.probes.iter().map(String::as_str).zip(probes.iter().copied()).collect(),
             workspace: (!action.relocatable).then(|| self.workspace.root.as_os_str().as_bytes()),
@@ -128,9 +128,12 @@ impl<'a> Assessor<'_, 'a> {
     /// Gathers the facts of a node whose dependencies have ended, and decides.
     ///
     /// # Errors
-    /// An input whose content cannot be told, for a person.
+    /// An input whose content cannot be told, or a tool that is not there, for a person.
     pub fn assess(&self, node: Node, probes: &[PartDigest]) -> Result<Assessment, String> {
         let action = self.action(node);
+        if let Some(tool) = action.tools.iter().find(|tool| !self.survey.tools.contains_key(*tool)) {
+            return Err(format!("the tool {} {}", tools::shown(tool), tools::lack(tool)));
+        }
         let values = self.values(node, probes);
         let definition = define(action, &values);
         let record = self.journal.record(&action.name);
@@ -277,7 +280,11 @@ impl<'a> Assessor<'_, 'a> {
             definition: assessment.definition.clone(),
             declared: assessment.inputs.iter().filter_map(|(id, _)| self.watched(*id)).collect(),
             discovered: discovered.filter_map(|id| self.watched(id)).collect(),
-            tools: action.tools.iter().filter_map(|tool| self.watched(self.survey.tools[tool])).collect(),
+            tools: action
+                .tools
+                .iter()
+                .filter_map(|tool| self.watched(*self.survey.tools.get(tool)?))
+                .collect(),
             brought: assessment.brought.iter().map(brought_node).collect(),
             brought_files: brought_files.into_iter().filter_map(|made| self.watched_file(made)).collect(),
             reason,

@@ -56,7 +56,7 @@ impl<'a> Inquiry<'a> {
         let parts = Parts { workspace, cache, children: Children::new(None), stop, events };
         let shared = Shared::new(parts, 1).map_err(system)?;
         let folders = Folders::new(workspace.folder.as_fd(), workspace.gitignore(), &shared.declared);
-        let survey = Survey::of(workspace, plan, &mut memory.journal, &mut memory.files, &folders)?;
+        let survey = Survey::to_ask((workspace, plan), (&mut memory.journal, &mut memory.files), &folders)?;
         let told = told(&shared, plan, &memory.journal);
         Ok(Self { plan, memory, survey, shared, told })
     }

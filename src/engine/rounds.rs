@@ -258,8 +258,7 @@ impl<'a> Rounds<'a> {
         let folders = Folders::new(root, self.workspace.gitignore(), &self.shared.declared);
         let Some(sight) = &mut self.sight else {
             let mut memory = Memory::open(self.workspace)?;
-            let survey =
-                Survey::of(self.workspace, self.plan, &mut memory.journal, &mut memory.files, &folders)?;
+            let survey = Survey::to_run(of, (&mut memory.journal, &mut memory.files), &folders)?;
             let visited = visited(&folders).collect();
             self.sight = Some(Sight {
                 memory,

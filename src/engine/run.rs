@@ -283,7 +283,7 @@ fn first_look(
 ) -> Result<(Survey, Option<Known>)> {
     let of = (&mut memory.journal, &mut memory.files);
     let Some((known, tools)) = known else {
-        return Survey::of(workspace, plan, of.0, of.1, folders).map(|survey| (survey, None));
+        return Survey::to_run((workspace, plan), of, folders).map(|survey| (survey, None));
     };
     let survey = Survey::of_known((workspace, plan), (known.inputs.clone(), tools), of)?;
     Ok((survey, Some(known)))

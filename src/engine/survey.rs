@@ -7,8 +7,8 @@
 #![allow(clippy::disallowed_methods, reason = "shell: looks at files, resolves tools")]
 
 mod again;
+pub(super) mod tools;
 
-use super::shared::find_program;
 use crate::content::{Content, ContentKind};
 use crate::decision::Outputs as OutputState;
 use crate::difference::Change;
@@ -28,8 +28,6 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use std::ffi::CString;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
 /// What was found for every node of a plan.
 #[derive(Default)]
@@ -38,7 +36,7 @@ pub struct Survey {
     pub inputs: Vec<Vec<PathId>>,
     /// Names that stand in a declared folder and are not in the record of it.
     strays: Vec<Option<String>>,
-    /// Every tool by its name, or by its place in the workspace.
+    /// Every tool that is there, by its name or by its place in the workspace.
     pub tools: FxHashMap<String, PathId>,
     /// Everything that was looked at, sorted.
     pub wanted: Vec<PathId>,
@@ -52,19 +50,42 @@ pub struct Survey {
 const WORTH_THREADS: usize = 64;
 
 impl Survey {
-    /// Looks at everything the plan's actions need.
+    /// Looks at everything that running the plan's actions needs.
     ///
     /// # Errors
-    /// A tool that is not there, a literal input that is not there, a folder that cannot be read.
-    pub fn of(
-        workspace: &Workspace,
-        plan: &Plan,
-        journal: &mut Journal,
-        files: &mut Files,
+    /// A tool that is not there, and as [`Self::to_ask`].
+    pub fn to_run(
+        (workspace, plan): (&Workspace, &Plan),
+        (journal, files): (&mut Journal, &mut Files),
         folders: &Folders<'_>,
     ) -> Result<Self> {
-        let mut survey = Self { strays: vec![None; plan.len()], ..Self::default() };
-        survey.resolve_tools(workspace, plan, journal)?;
+        let tools = tools::resolve(workspace, plan, journal);
+        if let Some(missing) = tools::missing(workspace, plan, &tools) {
+            return Err(missing);
+        }
+        Self::with_tools(tools, (workspace, plan), (journal, files), folders)
+    }
+
+    /// The same to be asked about: who lacks a tool is told so when it is assessed.
+    ///
+    /// # Errors
+    /// A literal input that is not there, a folder that cannot be read.
+    pub fn to_ask(
+        of: (&Workspace, &Plan),
+        (journal, files): (&mut Journal, &mut Files),
+        folders: &Folders<'_>,
+    ) -> Result<Self> {
+        let tools = tools::resolve(of.0, of.1, journal);
+        Self::with_tools(tools, of, (journal, files), folders)
+    }
+
+    fn with_tools(
+        tools: FxHashMap<String, PathId>,
+        (workspace, plan): (&Workspace, &Plan),
+        (journal, files): (&mut Journal, &mut Files),
+        folders: &Folders<'_>,
+    ) -> Result<Self> {
+        let mut survey = Self { tools, strays: vec![None; plan.len()], ..Self::default() };
         let mut wanted: Vec<PathId> = survey.tools.values().copied().collect();
         wanted.sort_unstable();
         let literals = name_literals(workspace, plan, journal);
@@ -161,31 +182,6 @@ impl Survey {
         self.wanted.append(&mut self.learned);
         self.wanted.sort_unstable();
         self.wanted.dedup();
-    }
-
-    fn resolve_tools(&mut self, workspace: &Workspace, plan: &Plan, journal: &mut Journal) -> Result<()> {
-        let path = workspace.caller.var("PATH").cloned().unwrap_or_default();
-        for id in asked(plan) {
-            let action = &workspace.graph.actions[id as usize];
-            for (at, tool) in action.tools.iter().enumerate() {
-                if self.tools.contains_key(tool) {
-                    continue;
-                }
-                let found = if let Some(place) = tool.strip_prefix("./") {
-                    // What a target makes need not be there yet.
-                    let is_there = || workspace.root.join(place).is_file();
-                    let is_made = workspace.graph.makers.of(place).is_some();
-                    Some(PathBuf::from(place)).filter(|_| is_made || is_there())
-                } else if tool.contains('/') {
-                    Some(PathBuf::from(tool)).filter(|program| program.is_file())
-                } else {
-                    find_program(&path, tool)
-                };
-                let Some(found) = found else { return Err(missing_tool(workspace, id, at)) };
-                self.tools.insert(tool.clone(), journal.paths.intern(found.as_os_str().as_bytes()));
-            }
-        }
-        Ok(())
     }
 
     /// A literal input has to be there; what a dependency makes is not among them.
@@ -428,20 +424,6 @@ pub fn require_inputs(workspace: &Workspace, plan: &Plan) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn missing_tool(workspace: &Workspace, id: u32, at: usize) -> Box<Error> {
-    let graph = &workspace.graph;
-    let action = &graph.actions[id as usize];
-    let tool = &action.tools[at];
-    let (place, hint) = match tool.strip_prefix("./") {
-        Some(place) => (place, "it is neither there nor made by a target"),
-        None => (tool.as_str(), "install it, or correct PATH"),
-    };
-    let what = if tool.contains('/') { "does not exist" } else { "is not on PATH" };
-    let message = format!("the tool `{place}` of `{}` {what}", action.name);
-    let span = graph.declaration(id).tools.get(at).map_or(graph.declaration(id).name.span, |text| text.span);
-    Error::new(Kind::Refused, message).at(&graph.manifest(id).source, span).hint(hint)
 }
 
 fn missing_input(workspace: &Workspace, id: u32, literal: &str) -> Box<Error> {

@@ -120,3 +120,25 @@ fn what_a_probe_prints_counts_and_its_failure_fails_the_target() {
     assert!(run.said().contains("cat "), "the probe is named: {run}");
     assert!(space.trail().is_empty());
 }
+
+#[test]
+fn a_missing_tool_takes_the_answer_from_whoever_needs_it_and_no_other() {
+    let space = Space::new(
+        "[target.all]\ndeps = ['a', 'b', 'c']\n[target.a]\ninputs = []\nrun = 'true'\n[target.b]\ninputs = []\ntools = ['no-such-1']\nrun = 'true'\n[target.c]\ninputs = []\ntools = ['no-such-2', 'no-such-1']\nrun = 'true'\n",
+    );
+    space.build(&["a"]);
+    let status = space.iact(["status"]).run().expect_code(3);
+    assert_eq!(
+        status.out,
+        "b  stale: the tool `no-such-1` is not on PATH\nc  stale: the tool `no-such-2` is not on PATH\n"
+    );
+    let why = space.iact(["why", "b"]).run().expect_code(0);
+    assert!(why.out.contains("`no-such-1` is not on PATH"), "{why}");
+    assert!(space.iact(["why", "a"]).run().expect_code(0).out.contains("up to date"));
+    let dry = space.iact(["-n", "all"]).run().expect_code(0);
+    assert!(dry.said().contains("`no-such-2` is not on PATH"), "{dry}");
+    // A build starts nothing, and tells all that is missing at once.
+    let build = space.try_build(&["all"]).expect_code(4);
+    assert!(build.err.contains("`no-such-1` of `b`") && build.err.contains("`no-such-2` of `c`"), "{build}");
+    assert!(!build.out.contains("started"), "{build}");
+}

@@ -285,9 +285,9 @@ impl Sight {
     fn depends(&self, node: Node, action: &Action, changed: &FxHashSet<PathId>) -> bool {
         let record = action.depfile.as_ref().and_then(|_| self.memory.journal.record(&action.name));
         let discovered = record.map_or(&[][..], |record| &record.discovered);
-        let tools = action.tools.iter().filter_map(|tool| self.survey.tools.get(tool));
+        let tools = action.tools.iter().filter_map(|tool| self.survey.tools.get(tool).copied());
         let inputs = self.survey.inputs[node.index()].iter().chain(discovered.iter().map(|(path, _)| path));
-        inputs.chain(tools).any(|path| changed.contains(path))
+        inputs.copied().chain(tools).any(|path| changed.contains(&path))
     }
 }
 
