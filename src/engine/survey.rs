@@ -194,9 +194,7 @@ impl Survey {
         let mut literals: Vec<(PathId, u32)> = Vec::new();
         for id in actions {
             let Some(inputs) = &workspace.graph.actions[id as usize].inputs else { continue };
-            // The empty one is the workspace's own folder.
-            let named = inputs.literals.iter().filter(|literal| !literal.is_empty());
-            let paths = named.map(|literal| (journal.paths.intern(literal.as_bytes()), id));
+            let paths = inputs.literals.iter().map(|literal| (journal.paths.intern(literal.as_bytes()), id));
             literals.extend(paths);
         }
         files.look(journal, literals.iter().map(|(path, _)| *path));

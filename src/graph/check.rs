@@ -244,7 +244,8 @@ fn inputs(
             }
             brought |= is_below(literal, path);
         }
-        if !brought {
+        // The empty one is the workspace's own folder.
+        if !brought && !literal.is_empty() {
             must_exist.push(literal.to_owned());
         }
     }

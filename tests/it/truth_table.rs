@@ -191,3 +191,23 @@ fn assert_outputs(space: &Space, content: &str, case: &str) {
     assert_eq!(below, expected.map(|(path, what)| (path.to_owned(), what.to_owned())), "{case}");
     remove(&space.base().join("elsewhere"));
 }
+
+#[test]
+fn the_workspaces_own_folder_may_be_an_input() {
+    for inputs in ["'.'", "'./', '!o'", "'a/..'", "'.', '!o/**'"] {
+        let space = Space::new(&format!("[target.x]\ninputs = [{inputs}]\nrun = 'true'\n"));
+        space.write("a/f", "1");
+        space.write("o/f", "1");
+        space.write(".git/f", "1");
+        assert_eq!(space.build(&["x"]).kinds(), ["executed"], "{inputs}");
+        space.write(".git/f", "2");
+        if inputs.contains('!') {
+            space.write("o/f", "2");
+        }
+        assert_eq!(space.build(&["x"]).kinds(), ["up_to_date"], "{inputs}");
+        space.write("a/f", "2");
+        assert_eq!(space.build(&["x"]).reason("x"), "input_changed a/f", "{inputs}");
+        space.write("new", "1");
+        assert_eq!(space.build(&["x"]).reason("x"), "input_added new", "{inputs}");
+    }
+}
