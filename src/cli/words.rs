@@ -5,6 +5,7 @@
 //! brackets hold.
 
 use crate::manifest::quantity;
+use crate::template::is_reserved;
 use clap::{Arg, Command};
 use std::ffi::OsString;
 
@@ -64,6 +65,11 @@ pub(super) fn parse_var(word: &str) -> Result<Var, String> {
     let first = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     if !first || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
         return Err(format!("`{name}` cannot be the name of a variable"));
+    }
+    if is_reserved(name) {
+        return Err(format!(
+            "`{name}` has a meaning of its own in templates, and no variable can have its name"
+        ));
     }
     Ok(Var { name: name.to_owned(), value: value.to_owned() })
 }

@@ -14,6 +14,9 @@ use std::fmt;
 use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
+/// What a matrix may come to: beyond that it is a mistake, and would take gigabytes.
+const MAX_INSTANCES: usize = 10_000;
+
 type Checked = error::Result<()>;
 
 /// Where in the document the walk is, for names in messages.
@@ -140,7 +143,10 @@ impl Check<'_> {
                 check.name(*names, key, at.name)?;
                 check.loose(value, at.below(key.get_ref()))
             }),
-            (Shape::Axes, DeValue::Table(table)) => self.each(table, |check, entry| check.axis(entry, at)),
+            (Shape::Axes, DeValue::Table(table)) => {
+                self.each(table, |check, entry| check.axis(entry, at))?;
+                self.combinations(table, span(value.span()), at)
+            }
             _ => self.scalar(shape, value, at),
         }
     }
@@ -178,6 +184,17 @@ impl Check<'_> {
             }
         }
         Ok(())
+    }
+
+    fn combinations(&self, axes: &DeTable<'_>, place: Span, at: At<'_>) -> Checked {
+        let lengths = axes.iter().filter_map(|(_, axis)| axis.get_ref().as_array()).map(|axis| axis.len());
+        let instances = lengths.fold(1_usize, usize::saturating_mul);
+        if instances <= MAX_INSTANCES {
+            return Ok(());
+        }
+        let message =
+            format!("`{}` has {instances} combinations, and at most {MAX_INSTANCES} may be", at.name);
+        Err(self.error(message, place).hint("each is an instance of its own"))
     }
 
     fn scalar(&self, shape: &Shape, value: &Value<'_>, at: At<'_>) -> Checked {

@@ -333,3 +333,23 @@ proptest! {
         survives(&text.into_iter().collect::<String>())?;
     }
 }
+
+#[test]
+fn a_matrix_has_a_limit() {
+    let axis = |name: &str, count: usize| {
+        let values: Vec<String> = (0..count).map(|value| value.to_string()).collect();
+        format!("{name} = [{}]", values.join(", "))
+    };
+    let file = |first: usize| {
+        format!(
+            "[target.a]\nrun = \"x\"\nmatrix = {{ {}, {}, {} }}",
+            axis("a", first),
+            axis("b", 10),
+            axis("c", 100)
+        )
+    };
+    parsed(&file(10)).expect("ten thousand are enough");
+    let wrong = parsed(&file(11)).expect_err("more are not");
+    assert_eq!(line_and_column(&wrong), (3, 10));
+    assert_eq!(wrong.message, "`matrix` has 11000 combinations, and at most 10000 may be");
+}
