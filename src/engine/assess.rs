@@ -262,7 +262,8 @@ impl<'a> Assessor<'_, 'a> {
         let known = record.map(|record| record.fingerprint).filter(|known| only_outputs && *known != [0; 32]);
         let is_declared = |id: PathId| assessment.inputs.binary_search_by_key(&id, |(path, _)| *path).is_ok();
         let lies_in_brought = self.lies_in(&assessment.brought);
-        let discovered = record.iter().flat_map(|record| &record.discovered).map(|(path, _)| *path);
+        let known_by_depfile = record.filter(|_| action.depfile.is_some());
+        let discovered = known_by_depfile.iter().flat_map(|record| &record.discovered).map(|(path, _)| *path);
         let discovered = discovered.filter(|&id| !is_declared(id) && !lies_in_brought(id));
         let brought_node = |one: &Brought| InputNode {
             path: self.journal.paths.bytes_of(one.path).to_vec(),

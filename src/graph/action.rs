@@ -96,4 +96,12 @@ impl Action {
     pub fn rare(&self) -> &Rare {
         self.rare.as_deref().unwrap_or(&rare::NONE)
     }
+
+    /// Every path that is its own to write: its outputs, and its depfile unless that is one of them or lies in one.
+    pub fn writes(&self) -> impl Iterator<Item = &str> {
+        let outputs = self.outputs.iter().map(|output| output.path.as_str());
+        let lies_in = |depfile: &str| outputs.clone().any(|output| crate::path::is_beneath(depfile, output));
+        let depfile = self.depfile.as_deref().filter(|depfile| !lies_in(depfile));
+        outputs.chain(depfile)
+    }
 }

@@ -379,17 +379,13 @@ impl Builder<'_> {
 
     fn finish(mut self, edges: Edges) -> Result<Graph> {
         let pools = check::pools(self.manifests())?;
-        let outputs = self.actions.iter().enumerate();
-        let outputs = outputs.flat_map(|(id, action)| {
-            action.outputs.iter().map(move |output| (output.path.clone(), number(id)))
-        });
-        let makers = Makers::new(outputs.collect());
-        check::overlaps(self.manifests(), &self.bounds, &self.actions, &makers)?;
-        check::spares_iactfiles(self.manifests(), &self.bounds, &self.actions, &makers)?;
         let behind = edges.cleanups.order(self.actions.len());
         check::cycles(self.manifests(), &self.bounds, &self.actions, [&edges.deps, &edges.after, &behind])?;
         self.define_services(&edges)?;
         self.complete_all(&edges, &pools)?;
+        let makers = Makers::of_all(&self.actions);
+        check::overlaps(self.manifests(), &self.bounds, &self.actions, &makers)?;
+        check::spares_iactfiles(self.manifests(), &self.bounds, &self.actions, &makers)?;
         for (action, literals) in check::all_inputs(&self, &edges, &makers).into_iter().enumerate() {
             let literals = literals?;
             if let Some(inputs) = &mut self.actions[action].inputs {

@@ -42,7 +42,8 @@ fn place(manifests: &[Manifest], bound: &Bound, span: Span, message: String) -> 
 fn output_span(manifests: &[Manifest], bound: &Bound, action: &Action, path: &str) -> Span {
     let own = target(manifests, bound.decl);
     let at = action.outputs.iter().position(|output| output.path == path);
-    at.and_then(|at| own.outputs.get(at)).map_or(own.name.span, |text| text.span)
+    let depfile = own.depfile.as_ref().filter(|_| action.depfile.as_deref() == Some(path));
+    at.and_then(|at| own.outputs.get(at)).or(depfile).map_or(own.name.span, |text| text.span)
 }
 
 /// Refuses two outputs one of which is, or holds, the other.

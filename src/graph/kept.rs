@@ -63,8 +63,7 @@ pub fn encode(graph: &Graph, plan: &Plan) -> Option<Vec<u8>> {
         }
     }
     let others = graph.actions.iter().zip(&new).filter(|(_, new)| **new == u32::MAX);
-    let outputs: Vec<&String> =
-        others.flat_map(|(action, _)| &action.outputs).map(|output| &output.path).collect();
+    let outputs: Vec<&str> = others.flat_map(|(action, _)| action.writes()).collect();
     put_list(&mut to, &outputs, |to, path| put_bytes(to, path.as_bytes()));
     Some(to)
 }
@@ -95,7 +94,7 @@ pub(crate) fn assemble(
 ) -> Graph {
     let others = others.into_iter().map(|path| (path, u32::MAX));
     let own = actions.iter().zip(0..);
-    let own = own.flat_map(|(action, id)| action.outputs.iter().map(move |output| (output.path.clone(), id)));
+    let own = own.flat_map(|(action, id)| action.writes().map(move |path| (path.to_owned(), id)));
     let makers = Makers::new(own.chain(others).collect());
     Graph {
         names: Names::new(&[]).expect("nothing has no name twice"),

@@ -1,11 +1,12 @@
-//! Who makes what: declared outputs by path, and what that forbids.
+//! Who makes what: declared outputs and depfiles by path, and what that forbids.
 //!
 //! Invariant: sorted by components, so that everything at, above or below a path is found by two binary
 //! searches; checking all outputs against each other is one pass.
 
+use super::action::Action;
 use std::cmp::Ordering;
 
-/// Declared outputs with the index of the action that makes each.
+/// Declared outputs and depfiles with the index of the action that makes each.
 #[derive(Debug, Default)]
 pub struct Makers {
     sorted: Vec<(String, u32)>,
@@ -21,6 +22,14 @@ impl Makers {
     pub fn new(mut outputs: Vec<(String, u32)>) -> Self {
         outputs.sort_unstable_by(|a, b| by_components(&a.0, &b.0).then(a.1.cmp(&b.1)));
         Self { sorted: outputs }
+    }
+
+    /// Of everything these actions write; the place in the list is the maker.
+    pub fn of_all(actions: &[Action]) -> Self {
+        let all = actions.iter().zip(0..);
+        Self::new(
+            all.flat_map(|(action, id)| action.writes().map(move |path| (path.to_owned(), id))).collect(),
+        )
     }
 
     /// The first two outputs one of which is, or lies below, the other: outer and inner, each with its maker.

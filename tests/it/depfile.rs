@@ -312,3 +312,47 @@ fn a_header_that_somebody_else_makes_is_refused() {
     let run = space.try_build(&["user"]).expect_code(1);
     assert!(run.said().contains("it read `gen.h`, which `gen` makes: add `gen` to its `deps`"), "{run}");
 }
+
+#[test]
+fn a_depfile_belongs_to_one_action_and_is_nobodys_input() {
+    let target = |name: &str, depfile: &str| {
+        format!(
+            "[target.{name}]\ninputs = ['in']\noutputs = ['{name}.o']\ndepfile = '{depfile}'\nrun = \"touch {name}.o; echo 'x: in' > {depfile}\"\n"
+        )
+    };
+    for (other, says) in [
+        ("d", "`a` and `b` both make `d`"),
+        ("a.o", "`a` and `b` both make `a.o`"),
+        ("Iactfile.toml", "would replace"),
+    ] {
+        let space = Space::new(&(target("a", "d") + &target("b", other)));
+        let run = space.try_build(&["b"]).expect_code(2);
+        assert!(run.err.contains(says), "{run}");
+    }
+    let space = Space::new(
+        &(target("a", "src/d").replace("['in']", "['in', 'src/**']")
+            + "[target.b]\ninputs = ['src/*']\noutputs = ['o']\nrun = 'ls src > o'\ndeps = ['a']\n"),
+    );
+    space.write("in", "");
+    space.write("src/file", "");
+    space.build(&["b"]);
+    assert_eq!(space.build(&["b"]).kinds(), ["up_to_date"]);
+    // Whatever stands there is no input.
+    space.write("src/d", "other");
+    assert_eq!(space.build(&["b"]).kinds(), ["up_to_date"]);
+}
+
+#[test]
+fn without_its_depfile_an_action_reads_what_it_declares() {
+    let space = reader("cat in x.h > o; echo o: x.h > d");
+    let plain = space.read("Iactfile.toml").replace("depfile = 'd'\n", "");
+    let with = space.read("Iactfile.toml");
+    space.write("x.h", "1");
+    space.write("Iactfile.toml", &plain);
+    space.build(&["t"]);
+    std::thread::sleep(std::time::Duration::from_millis(15));
+    space.write("Iactfile.toml", &with);
+    space.build(&["t"]);
+    space.write("Iactfile.toml", &plain);
+    assert_eq!(space.build(&["t"]).kinds(), ["cached"]);
+}
