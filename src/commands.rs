@@ -48,7 +48,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(typed) => typed,
         Err(Stop::Version) => {
             door::print(cli::VERSION);
-            return ExitCode::SUCCESS;
+            return answered(exit::DONE);
         }
         Err(Stop::Answer(answer)) => {
             let text = answer.render().to_string();
@@ -57,7 +57,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
                 return ExitCode::from(exit::USAGE);
             }
             door::print(text);
-            return ExitCode::SUCCESS;
+            return answered(exit::DONE);
         }
         Err(Stop::NotYet(what)) => {
             door::tell(format!("error: `{what}` is not there yet\n"));
@@ -71,6 +71,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let end = dispatch(&typed);
     terminal.restore();
     match end {
+        Ok(End::Code(code)) if is_question(&typed.verb) => answered(code),
         Ok(End::Code(code)) => ExitCode::from(code),
         Ok(End::Signal(signal)) => {
             raise_default(signal);
@@ -81,6 +82,22 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(error.kind.exit_code())
         }
     }
+}
+
+/// Whether what is printed is all that was wanted; a build is done whoever hears of it.
+fn is_question(verb: &Verb) -> bool {
+    match verb {
+        Verb::Build(build) => build.dry_run,
+        Verb::Watch(_) | Verb::Up(_) => false,
+        _ => true,
+    }
+}
+
+/// The exit code of an answer, which has to have arrived.
+fn answered(code: u8) -> ExitCode {
+    let Some(trouble) = door::trouble() else { return ExitCode::from(code) };
+    door::tell(format!("error: cannot write the answer: {trouble}\n"));
+    ExitCode::from(exit::FAILED)
 }
 
 fn dispatch(typed: &Typed) -> Result<End> {

@@ -3,14 +3,14 @@
 //!
 //! Invariant: every byte iact shows passes [`write_all`], but for the block that `indicatif` draws on a
 //! terminal. A reader that went away is no failure: the rest is dropped, quietly, and the program goes on
-//! to its own end and exit code.
+//! to its own end and exit code. Anything else that keeps an answer from arriving is remembered for who asks.
 #![allow(clippy::disallowed_methods, reason = "shell: writes to standard output and error")]
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 /// Standard output or standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,14 @@ pub enum Pipe {
 }
 
 static CLOSED: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
+
+/// What the system said when standard output took no more, as a number; 0: nothing.
+static TROUBLE: AtomicI32 = AtomicI32::new(0);
+
+/// Why a part of what was written to standard output did not arrive, unless its reader went away.
+pub fn trouble() -> Option<io::Error> {
+    Some(TROUBLE.load(Ordering::Relaxed)).filter(|&errno| errno != 0).map(io::Error::from_raw_os_error)
+}
 
 /// Writes an answer to standard output.
 pub fn print(text: impl AsRef<[u8]>) {
@@ -40,8 +48,14 @@ pub fn write(pipe: Pipe, bytes: &[u8]) {
         Pipe::Stdout => rustix::stdio::stdout(),
         Pipe::Stderr => rustix::stdio::stderr(),
     };
-    if !closed.load(Ordering::Relaxed) && write_all(fd, bytes).is_err() {
+    if closed.load(Ordering::Relaxed) {
+        return;
+    }
+    if let Err(errno) = write_all(fd, bytes) {
         closed.store(true, Ordering::Relaxed);
+        if pipe == Pipe::Stdout && errno != Errno::PIPE {
+            TROUBLE.store(errno.raw_os_error(), Ordering::Relaxed);
+        }
     }
 }
 

@@ -271,3 +271,31 @@ fn twice_verbose_tells_decisions_look_ups_and_processes_and_no_flag_tells_nothin
     let run = space.iact(["build", "a"]).env("RUST_LOG", "debug").run().expect_code(0);
     assert!(!run.err.contains("DEBUG"), "{run}");
 }
+
+#[test]
+fn an_answer_that_cannot_be_written_is_a_failure_and_one_that_nobody_reads_is_none() {
+    let space = chain();
+    for words in [
+        "list",
+        "list --json",
+        "status",
+        "why a",
+        "show a",
+        "graph",
+        "-n a",
+        "schema",
+        "man",
+        "--version",
+        "--help",
+    ] {
+        let below = |script: &str| {
+            let words: Vec<&str> = words.split(' ').collect();
+            space.iact(&words).below(&["bash", "-c", script, "bash"]).run()
+        };
+        let full = below("exec \"$@\" > /dev/full").expect_code(1);
+        assert!(full.err.contains("error: cannot write the answer: No space left"), "{words}: {full}");
+        let unread =
+            below("set -o pipefail; \"$@\" | true; exit $(( ${PIPESTATUS[0]} == 1 ))").expect_code(0);
+        assert_eq!(unread.err, "", "{words}");
+    }
+}
