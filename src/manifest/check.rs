@@ -7,7 +7,7 @@
 use super::quantity::{self, QuantityError};
 use super::shape::{Fields, Names, Rule, Shape, listed};
 use super::{Entry, Value, entries, keys, not_yet, span};
-use crate::error::{self, Error, Kind, Source, Span};
+use crate::error::{self, Error, Kind, Place, Source, Span};
 use crate::template;
 use rustc_hash::FxHashSet;
 use std::fmt;
@@ -372,8 +372,26 @@ impl Check<'_> {
                 }
                 None => Ok(()),
             },
+            Rule::Apart(list, others) => others.iter().try_for_each(|other| self.apart((list, other), table)),
             _ => Ok(()),
         }
+    }
+
+    /// A value that is kept out of everything on one side would get into it on the other.
+    fn apart(&self, (list, other): (&str, &str), table: &DeTable<'_>) -> Checked {
+        let (Some(one), Some(two)) = (table.get(list), table.get(other)) else { return Ok(()) };
+        let ours = names_in(one);
+        let both = names_in(two).into_iter().find_map(|(name, at)| {
+            let (_, ours) = ours.iter().find(|(known, _)| *known == name)?;
+            Some((name, at, *ours))
+        });
+        let Some((name, at, ours)) = both else { return Ok(()) };
+        let place = Place { source: Arc::clone(self.source), span: ours };
+        let (line, column) = place.line_and_column();
+        Err(self
+            .error(format!("`{name}` is in both `{list}` and `{other}`"), at)
+            .because(format!("it is in `{list}` at {}:{line}:{column}", self.source.path))
+            .hint(format!("a command sees its `{list}` by itself: take it out of `{other}`")))
     }
 
     fn unknown(&self, fields: &'static Fields, (key, value): Entry<'_, '_>, at: At<'_>) -> Box<Error> {
@@ -433,6 +451,19 @@ impl Check<'_> {
             }
             _ => wrong,
         }
+    }
+}
+
+/// The names that a list holds, or that a table gives values to.
+fn names_in<'a>(value: &'a Value<'_>) -> Vec<(&'a str, Span)> {
+    match value.get_ref() {
+        DeValue::Array(items) => {
+            items.iter().filter_map(|item| Some((item.get_ref().as_str()?, span(item.span())))).collect()
+        }
+        DeValue::Table(table) => {
+            entries(table).into_iter().map(|(key, _)| (key.get_ref().as_ref(), span(key.span()))).collect()
+        }
+        _ => Vec::new(),
     }
 }
 

@@ -178,7 +178,11 @@ pub(crate) static TARGET: Fields = Fields {
         row("interactive", Shape::Bool, "It owns the terminal, alone"),
         row("platform", Shape::Values(Names::Free), "Properties of the machine for remote execution"),
     ],
-    rules: &[Rule::AtMostOne(&["run", "exec"]), Rule::OnlyWith(OF_A_COMMAND, &["run", "exec"])],
+    rules: &[
+        Rule::AtMostOne(&["run", "exec"]),
+        Rule::OnlyWith(OF_A_COMMAND, &["run", "exec"]),
+        Rule::Apart("secrets", &["env", "pass_env", "untracked_env"]),
+    ],
 };
 
 /// What a group, which runs nothing, could only ignore.
@@ -307,7 +311,7 @@ static SERVICE: Fields = Fields {
         row("data", Shape::Word, "A scratch folder made fresh for each start"),
         row("keep_data", Shape::Bool, "The scratch folder stays"),
     ],
-    rules: &[Rule::ExactlyOne(&["run", "exec"])],
+    rules: &[Rule::ExactlyOne(&["run", "exec"]), Rule::Apart("secrets", &["env"])],
 };
 
 static READY: Fields = Fields {

@@ -85,6 +85,8 @@ pub(crate) enum Rule {
     AtLeastOne(&'static [&'static str]),
     /// The first ones only beside one of the others.
     OnlyWith(&'static [&'static str], &'static [&'static str]),
+    /// No name of the first is one of the others, too.
+    Apart(&'static str, &'static [&'static str]),
 }
 
 /// The keys of a table.

@@ -389,6 +389,27 @@ const MISTAKES: &[(&str, usize, usize, &str, &str)] = &[
         "`signal` must be one of `SIGTERM`, `SIGINT`, `SIGQUIT`, `SIGHUP`, `SIGKILL`, `SIGUSR1`, `SIGUSR2`, found `TERM`",
         "did you mean `SIGTERM`?",
     ),
+    (
+        "[target.a]\nrun = \"x\"\nsecrets = [\"S\", \"T\"]\npass_env = [\"X\", \"T\"]",
+        4,
+        18,
+        "`T` is in both `secrets` and `pass_env`",
+        "a command sees its `secrets` by itself: take it out of `pass_env`",
+    ),
+    (
+        "[target.a]\nrun = \"x\"\nuntracked_env = [\"T\"]\nsecrets = [\"S\", \"T\"]",
+        3,
+        18,
+        "`T` is in both `secrets` and `untracked_env`",
+        "a command sees its `secrets` by itself: take it out of `untracked_env`",
+    ),
+    (
+        "[service.a]\nrun = \"x\"\nsecrets = [\"T\"]\n[service.a.env]\nT = 1",
+        5,
+        1,
+        "`T` is in both `secrets` and `env`",
+        "a command sees its `secrets` by itself: take it out of `env`",
+    ),
     ("[remote]\nmode = \"read\"", 1, 1, "`remote` needs `url`", ""),
     (
         "[remote]\nurl = \"http://x\"\ntoken_env = \"A\"\ntoken_file = \"b\"",
