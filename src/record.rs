@@ -76,3 +76,11 @@ pub struct Record {
     /// Where its log is, if it wrote one: the digest-named file's stem.
     pub log: Option<String>,
 }
+
+impl Record {
+    /// Its action digest as people and programs write it, if it had one.
+    pub fn fingerprint_hex(&self) -> Option<String> {
+        let digest = iact_cache::Digest { hash: self.fingerprint, size: 0 };
+        (self.fingerprint != PartDigest::default()).then(|| digest.hex())
+    }
+}

@@ -114,6 +114,10 @@ pub struct Located {
 /// # Errors
 /// No Iactfile, or a folder that cannot be entered.
 pub fn locate(caller: &Caller, place: &Place) -> Result<Located> {
+    let is_absolute = |path: &PathBuf| path.is_absolute();
+    if caller.folder.as_os_str().is_empty() && !place.directory.as_ref().is_some_and(is_absolute) {
+        return Err(Error::new(Kind::Usage, "the current folder is gone").hint("go to one that is there"));
+    }
     let start = match &place.directory {
         Some(directory) => caller.folder.join(directory),
         None => caller.folder.clone(),

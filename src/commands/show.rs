@@ -273,11 +273,12 @@ fn said(part: Part, name: &str, text: &str) -> String {
 }
 
 fn last_run(workspace: &Workspace, action: &Action, record: &Record, told: &mut Told) {
-    let fingerprint = iact_cache::Digest { hash: record.fingerprint, size: 0 }.hex();
+    let fingerprint = record.fingerprint_hex();
     let ago = phrase::seconds(unix_ms().saturating_sub(record.finished_unix_ms));
     let took = phrase::duration(record.duration_ms);
     let log = record.log.as_ref().map(|_| workspace.memory().join("log").join(log_stem(&action.name)));
-    told.facts.push(fact(LAST_RUN, [format!("{ago} ago in {took}"), format!("fingerprint {fingerprint}")]));
+    let shown = fingerprint.as_ref().map(|fingerprint| format!("fingerprint {fingerprint}"));
+    told.facts.push(fact(LAST_RUN, [format!("{ago} ago in {took}")].into_iter().chain(shown)));
     told.facts.push(fact("log", log.map(|path| path.display().to_string())));
     told.last_run = json!({
         "finished_unix_ms": record.finished_unix_ms,

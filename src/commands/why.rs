@@ -126,7 +126,7 @@ impl<'a> Answers<'a> {
             "last_run": record.map(|record| json!({
                 "finished_unix_ms": record.finished_unix_ms,
                 "duration_ms": record.duration_ms,
-                "fingerprint": iact_cache::Digest { hash: record.fingerprint, size: 0 }.hex(),
+                "fingerprint": record.fingerprint_hex(),
             })),
         })
     }

@@ -299,3 +299,24 @@ fn an_answer_that_cannot_be_written_is_a_failure_and_one_that_nobody_reads_is_no
         assert_eq!(unread.err, "", "{words}");
     }
 }
+
+#[test]
+fn a_target_that_always_runs_has_no_fingerprint() {
+    let space = Space::new("[target.t]\nrun = \"true\"\n");
+    space.build(&["t"]);
+    let shown = json(&space, &["show", "t", "--json"], 0);
+    assert!(shown["instances"][0]["last_run"]["fingerprint"].is_null(), "{shown}");
+    for words in [&["show", "t"], &["why", "t"]] {
+        assert!(!out(&space, words).contains("0000"), "{words:?}");
+    }
+}
+
+#[test]
+fn a_current_folder_that_is_gone_is_named_so() {
+    let space = chain();
+    let gone = "mkdir gone; cd gone; rmdir \"$PWD\"; exec \"$@\"";
+    let run = space.iact(["list"]).below(&["bash", "-c", gone, "bash"]).run().expect_code(2);
+    assert!(run.err.contains("the current folder is gone"), "{run}");
+    let elsewhere = space.ws.to_str().unwrap();
+    space.iact(["list", "-C", elsewhere]).below(&["bash", "-c", gone, "bash"]).run().expect_code(0);
+}
