@@ -1,7 +1,9 @@
 //! Nothing that happens to `.iact` or to the cache is an error of the build, loses or falsifies anything: the outputs are
 //! right, and the run after that has nothing to do.
 
-use crate::space::{IACT, Space, files, harm, is_root, overwrite, remove, set_mode, skipped, snapshot, tree};
+use crate::space::{
+    IACT, Space, files, harm, harm_at, is_root, overwrite, remove, set_mode, skipped, snapshot, tree,
+};
 use std::path::{Path, PathBuf};
 
 const TWO: &str = r#"
@@ -16,7 +18,7 @@ outputs = ["out/b", "out/d"]
 run = "echo b >> @LOG@; cat out/a b.txt > out/b; mkdir out/d; cp out/b out/d/copy; ln -s copy out/d/link"
 "#;
 
-fn two() -> Space {
+pub(crate) fn two() -> Space {
     let space = Space::new(TWO);
     space.write("a.txt", "1\n");
     space.write("b.txt", "2\n");
@@ -24,7 +26,7 @@ fn two() -> Space {
 }
 
 #[track_caller]
-fn assert_right(space: &Space, case: &str) {
+pub(crate) fn assert_right(space: &Space, case: &str) {
     assert_eq!(tree(&space.path("out/a"))[""], "file - 1\n", "{case}");
     assert_eq!(tree(&space.path("out/b"))[""], "file - 1\n2\n", "{case}");
     let below = tree(&space.path("out/d"));
@@ -32,16 +34,16 @@ fn assert_right(space: &Space, case: &str) {
     assert_eq!(below.len(), 3, "{case}");
 }
 
-/// Of a journal's bytes every fourth is tried each time, another fourth for every run of the tests; all of them with
+/// Of so many bytes one in `stride` is tried each time, others for every run of the tests; all of them with
 /// `IACT_EVERY_BYTE`.
-fn bytes_tried(length: usize) -> Vec<usize> {
-    let stride = if std::env::var_os("IACT_EVERY_BYTE").is_some() { 1 } else { 4 };
+pub(crate) fn bytes_tried(length: usize, stride: usize) -> Vec<usize> {
+    let stride = if std::env::var_os("IACT_EVERY_BYTE").is_some() { 1 } else { stride };
     let first = std::process::id() as usize % stride;
     (first..length).step_by(stride).collect()
 }
 
 /// Runs `each` for every number below `end`, on two threads with a workspace each.
-fn on_two_threads(end: usize, each: impl Fn(&Space, usize) + Sync) {
+pub(crate) fn on_two_threads(end: usize, each: impl Fn(&Space, usize) + Sync) {
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..2)
             .map(|first| {
@@ -83,7 +85,7 @@ fn journal_length() -> usize {
 
 #[test]
 fn a_journal_cut_anywhere_costs_no_result() {
-    let tried = bytes_tried(journal_length());
+    let tried = bytes_tried(journal_length(), 4);
     on_two_threads(tried.len(), |space, at| {
         let at = tried[at];
         let bytes = journal_of(space);
@@ -93,7 +95,7 @@ fn a_journal_cut_anywhere_costs_no_result() {
 
 #[test]
 fn a_journal_with_any_byte_changed_costs_no_result() {
-    let tried = bytes_tried(journal_length());
+    let tried = bytes_tried(journal_length(), 4);
     on_two_threads(tried.len(), |space, at| {
         let at = tried[at];
         space.remove(".iact");
@@ -131,31 +133,34 @@ fn a_journal_full_of_nonsense_costs_no_result() {
     }
 }
 
+pub(crate) fn length(path: &Path) -> usize {
+    std::fs::metadata(path).unwrap().len() as usize
+}
+
+/// The file, and where in it, of the byte that has this number among the bytes of all.
+pub(crate) fn place(all: &[PathBuf], mut number: usize) -> Option<(&PathBuf, usize)> {
+    all.iter().find_map(|path| {
+        let here = length(path);
+        if number < here {
+            return Some((path, number));
+        }
+        number -= here;
+        None
+    })
+}
+
 #[test]
 fn every_file_of_the_cache_may_be_changed_or_cut_anywhere() {
-    const PLACES: usize = 60;
-    on_two_threads(2 * PLACES, |space, at| {
-        let (cut, at) = (at % 2 == 1, at / 2);
+    let space = two();
+    space.build(&["b"]);
+    let total = space.cache_files().iter().map(|path| length(path)).sum();
+    let tried = bytes_tried(total, 24);
+    assert!(tried.len() > 30, "{tried:?}");
+    on_two_threads(2 * tried.len(), |space, at| {
+        let (cut, number) = (at % 2 == 1, tried[at / 2]);
         let all = space.cache_files();
-        let total: usize = all.iter().map(|path| std::fs::metadata(path).unwrap().len() as usize).sum();
-        // Positions spread evenly over all bytes of all files, in their order.
-        let mut position = at * total / PLACES;
-        let found = all.iter().find_map(|path| {
-            let length = std::fs::metadata(path).unwrap().len() as usize;
-            if position < length {
-                return Some((path, position));
-            }
-            position -= length;
-            None
-        });
-        let Some((path, position)) = found else { return };
-        let mut bytes = std::fs::read(path).unwrap();
-        if cut {
-            bytes.truncate(position);
-        } else {
-            bytes[position] ^= 1 << (at % 8);
-        }
-        overwrite(path, &bytes);
+        let Some((path, position)) = place(&all, number) else { return };
+        harm_at(path, position, 1 << (number % 8), cut);
         let name = path.strip_prefix(&space.cache).unwrap().display();
         let case = format!("byte {position} of {name}, cut {cut}");
         space.remove("out");
@@ -228,48 +233,6 @@ fn two_blobs_that_changed_places_are_noticed() {
         space.remove("out");
         space.build(&["b"]);
         assert_right(&space, "two blobs changed places");
-    }
-}
-
-#[test]
-fn the_memory_may_be_anything() {
-    type Accident = fn(&Space);
-    let accidents: [(&str, Accident); 7] = [
-        ("a file", |space| {
-            space.remove(".iact");
-            space.write(".iact", "in the way");
-        }),
-        ("a dangling link", |space| {
-            space.remove(".iact");
-            std::os::unix::fs::symlink("nowhere", space.path(".iact")).unwrap();
-        }),
-        ("with a folder as journal", |space| {
-            remove(&space.journal());
-            std::fs::create_dir_all(space.journal().join("x")).unwrap();
-        }),
-        ("with a folder as lock", |space| {
-            space.remove(".iact/lock");
-            std::fs::create_dir_all(space.path(".iact/lock")).unwrap();
-        }),
-        ("with nonsense as lock", |space| drop(space.write(".iact/lock", vec![0xff; 1000]))),
-        ("with a file as log folder", |space| {
-            space.remove(".iact/log");
-            space.write(".iact/log", "in the way");
-        }),
-        ("with every file damaged", |space| {
-            files(&space.path(".iact")).iter().for_each(|path| harm(path, true));
-        }),
-    ];
-    for (what, accident) in accidents {
-        let space = two();
-        space.build(&["b"]);
-        accident(&space);
-        for content in ["9\n", "1\n"] {
-            space.write("a.txt", content);
-            let run = space.build(&["b"]);
-            assert_eq!(space.read("out/a"), content, "{what}: {run}");
-        }
-        assert_right(&space, what);
     }
 }
 

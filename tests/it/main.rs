@@ -12,6 +12,7 @@ mod environment;
 mod includes;
 mod keys;
 mod matrix;
+mod memory;
 mod model;
 mod outputs;
 mod restore;

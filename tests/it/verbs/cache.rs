@@ -1,7 +1,7 @@
 //! `iact cache …`.
 
 use super::{chain, each, json, out};
-use crate::space::harm;
+use crate::space::{Space, harm};
 
 #[test]
 fn the_cache_is_measured_listed_and_swept() {
@@ -37,6 +37,32 @@ fn verify_tells_damage_by_its_exit_code_and_mends_if_told_to() {
     space.iact(["cache", "verify", "--repair"]).run().expect_code(3);
     assert!(!blob.exists());
     assert!(out(&space, &["cache", "verify"]).contains("all sound"));
+}
+
+#[test]
+fn verify_of_a_part_of_the_data_reads_a_part_and_every_result() {
+    let space = Space::new(
+        "[target.t]\ninputs = []\noutputs = ['o']\nrun = 'mkdir o; for i in $(seq 300); do echo $i > o/$i; done'\n",
+    );
+    space.build(&["t"]);
+    let all = json(&space, &["cache", "verify", "--json"], 0)["checked"].as_u64().unwrap();
+    let part = json(&space, &["cache", "verify", "--json", "--read-data=5%"], 0)["checked"].as_u64().unwrap();
+    assert!(all > 300 && (2..all / 4).contains(&part), "{part} of {all}");
+    let (blobs, results): (Vec<_>, Vec<_>) = space
+        .cache_files()
+        .into_iter()
+        .filter(|path| ["/cas/", "/ac/"].iter().any(|kind| path.to_string_lossy().contains(kind)))
+        .partition(|path| path.to_string_lossy().contains("/cas/"));
+    // A result is always read.
+    results.iter().for_each(|path| harm(path, false));
+    let told = json(&space, &["cache", "verify", "--json", "--read-data=5%"], 3);
+    let is_result = |one: &&serde_json::Value| one["path"].as_str().unwrap().starts_with("ac/");
+    assert_eq!(told["damaged"].as_array().unwrap().iter().filter(is_result).count(), results.len(), "{told}");
+    // Of blobs about one in twenty is found, and put aside if it is said.
+    blobs.iter().for_each(|path| harm(path, false));
+    space.iact(["cache", "verify", "--read-data=5%", "--repair"]).run().expect_code(3);
+    let gone = blobs.iter().filter(|path| !path.exists()).count();
+    assert!(gone > 0 && gone < blobs.len() / 4, "{gone} of {} put aside", blobs.len());
 }
 
 #[test]

@@ -147,8 +147,8 @@ fn time_of_a_start() -> Duration {
 
 #[test]
 fn nothing_outlives_an_iact_killed_at_any_moment() {
-    let rounds: u64 =
-        std::env::var("IACT_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(8);
+    // The long size is one of `tasks/soak.sh`.
+    let rounds: u64 = std::env::var("IACT_TRY_ROUNDS").map_or(20, |rounds| rounds.parse().unwrap());
     let whole = time_of_a_start();
     for round in 0..rounds {
         let mut played = play(&STUBBORN, None);
