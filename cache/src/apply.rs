@@ -55,10 +55,12 @@ fn step(
     };
     let mut result = act();
     let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
-    if result.as_ref().is_err_and(denied)
-        && may_open(parent)
-        && rustix::fs::fchmod(folder, Mode::from_raw_mode(0o755)).is_ok()
-    {
+    let open = |folder: &Folder| rustix::fs::fchmod(folder, Mode::from_raw_mode(0o755)).is_ok();
+    if result.as_ref().is_err_and(denied) && may_open(parent) && open(folder) {
+        result = act();
+    }
+    // A folder that goes elsewhere gets another parent: that is a change to itself.
+    if result.as_ref().is_err_and(denied) && folder.child(name).is_ok_and(|itself| open(&itself)) {
         result = act();
     }
     // Not `InTheWay`: the parent is fine, the place itself is not.

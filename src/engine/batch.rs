@@ -34,7 +34,7 @@ fn together(shared: &Shared<'_>, jobs: &[Job<'_>]) -> Option<Vec<Done>> {
     let mut texts = shared.texts(action, &files).ok()?;
     texts.env.extend(jobs[0].values.given.iter().cloned());
     for job in jobs {
-        leftovers::prepare(shared.workspace, job.action).ok()?;
+        leftovers::prepare(shared, job.action).ok()?;
     }
     let mut logs: Vec<(String, LogWriter)> = jobs
         .iter()

@@ -5,8 +5,8 @@
 //! link out of the workspace is refused.
 #![allow(clippy::disallowed_methods, reason = "shell: removes leftovers, makes folders")]
 
+use super::shared::Shared;
 use crate::graph::action::Action;
-use crate::workspace::Workspace;
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 use std::io;
@@ -16,8 +16,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 ///
 /// # Errors
 /// What could not be removed or made, for a person.
-pub fn prepare(workspace: &Workspace, action: &Action) -> Result<(), String> {
-    let root = workspace.folder.as_fd();
+pub fn prepare(shared: &Shared<'_>, action: &Action) -> Result<(), String> {
+    let root = shared.workspace.folder.as_fd();
     if let Some(depfile) = &action.depfile {
         make_folders(root, depfile)
             .map_err(|error| format!("cannot make the folder of `{depfile}`: {error}"))?;
@@ -28,18 +28,20 @@ pub fn prepare(workspace: &Workspace, action: &Action) -> Result<(), String> {
         make_folders(root, &output.path)
             .map_err(|error| format!("cannot make the folder of `{}`: {error}", output.path))?;
         if !action.keep_outputs {
-            remove(workspace, &output.path)
+            remove(shared, &output.path)
                 .map_err(|error| format!("cannot remove the old `{}`: {error}", output.path))?;
         }
     }
     Ok(())
 }
 
-fn remove(workspace: &Workspace, path: &str) -> io::Result<()> {
-    match rustix::fs::unlinkat(&workspace.folder, path, AtFlags::empty()) {
+fn remove(shared: &Shared<'_>, path: &str) -> io::Result<()> {
+    let root = shared.workspace.folder.as_fd();
+    match rustix::fs::unlinkat(root, path, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
-        Err(error) => match kind_of(workspace.folder.as_fd(), path) {
-            Ok(FileType::Directory) => std::fs::remove_dir_all(workspace.root.join(path)),
+        Err(error) => match kind_of(root, path) {
+            // Folders in it may be read-only: some tools protect what they have unpacked.
+            Ok(FileType::Directory) => shared.outputs.remove(path).map(drop),
             _ => Err(error.into()),
         },
     }

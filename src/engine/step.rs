@@ -182,7 +182,7 @@ impl<'s, 'a> Step<'s, 'a> {
     /// Runs the command until it succeeds or `retry` has had enough; its services are ready.
     fn attempts(&mut self, job: &Job<'_>, texts: &Texts) {
         for attempt in 1.. {
-            if let Err(message) = leftovers::prepare(self.shared.workspace, job.action) {
+            if let Err(message) = leftovers::prepare(self.shared, job.action) {
                 return self.fail(message);
             }
             let ran = self.command(job, texts);

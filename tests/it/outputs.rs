@@ -189,3 +189,40 @@ fn many_restored_programs_can_be_run_at_once() {
     assert_eq!(run.outcomes()["make"], "cached", "{run}");
     assert!(std::fs::metadata(space.path("bin/p1")).unwrap().nlink() == 1, "no hard link into the cache");
 }
+
+/// Tools protect what they have unpacked (Go's module cache): folders that nobody may write to, not even their owner.
+#[test]
+fn read_only_folders_among_the_outputs_are_no_obstacle() {
+    let space = Space::new(
+        "[target.t]\ninputs = ['in']\noutputs = ['mod']\nrun = 'mkdir -p mod/a/b; cp in mod/a/b/f; chmod 0555 mod/a/b mod/a mod'\n",
+    );
+    space.write("in", "1");
+    // Who may do anything is stopped by no mode.
+    let is_root = rustix::process::geteuid().is_root();
+    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let wrapper: &[&str] = if is_root { &nobody } else { &["env"] };
+    if is_root {
+        let given =
+            std::process::Command::new("chown").args(["-R", "65534:65534"]).arg(space.base()).status();
+        let runs = space.iact(["--version"]).below(wrapper).run().code == Some(0);
+        if !given.is_ok_and(|status| status.success()) || !runs {
+            return crate::space::skipped("this program cannot be run as somebody else");
+        }
+    }
+    let build = |content: Option<&str>| {
+        if let Some(content) = content {
+            std::fs::write(space.path("in"), content).unwrap();
+        }
+        space.iact(["build", "--json", "t"]).below(wrapper).run().expect_code(0)
+    };
+    for content in ["1", "2"] {
+        assert_eq!(build(Some(content)).kinds(), ["executed"]);
+        assert_eq!(space.read("mod/a/b/f"), content);
+    }
+    assert_eq!(build(Some("1")).kinds(), ["cached"], "restored over what is read-only");
+    assert_eq!(space.read("mod/a/b/f"), "1");
+    assert_eq!(build(Some("2")).kinds(), ["cached"]);
+    assert_eq!(build(Some("3")).kinds(), ["executed"]);
+    space.iact(["clean"]).below(wrapper).run().expect_code(0);
+    assert!(!space.has("mod"));
+}
