@@ -7,7 +7,8 @@
 //! durable before a blob of its own would still be only a miss.
 //!
 //! No trouble with writing is an error of the caller's: digests come out all the same, and [`Batch::commit`]
-//! says what went wrong and that nothing was kept.
+//! says what went wrong and that nothing was kept. What belongs together is a [`Batch::part`], so that trouble
+//! costs its own part only.
 #![allow(clippy::disallowed_methods, reason = "shell: writes the cache's files")]
 
 use std::fs::File;
@@ -21,10 +22,13 @@ use rustix::io::Errno;
 use crate::action::StoredResult;
 use crate::chaos::{Bug, planted, point};
 use crate::digest::{Digest, DigestFunction};
-use crate::folder::{FileFacts, Folder, PRIVATE, facts_of};
-use crate::local::{EntryPath, FILE_MODE, Local, encode_entry};
+use crate::folder::{FileFacts, Folder, facts_of};
+use crate::gc::Needs;
+use crate::hold;
+use crate::local::{EntryPath, FILE_MODE, Local, LocalStore, encode_entry};
 use crate::lock::Scratch;
 use crate::ops::{self, CopyError};
+use crate::own::make_own;
 use crate::store::StoreError;
 use crate::system;
 use crate::uses;
@@ -33,13 +37,17 @@ use crate::uses;
 #[derive(Debug)]
 pub struct Batch {
     local: Arc<Local>,
-    pending: Mutex<Pending>,
+    pending: Arc<Mutex<Pending>>,
+    /// What this is a part of.
+    whole: Option<Arc<Mutex<Pending>>>,
 }
 
 #[derive(Debug, Default)]
 struct Pending {
     /// Temporary names by digest.
     blobs: FxHashMap<Digest, Vec<u8>>,
+    /// Second names of blobs that are there and relied on.
+    held: FxHashMap<Digest, Vec<u8>>,
     /// Temporary names by the hash of the action; a later result of the same action wins.
     results: Vec<([u8; 32], Vec<u8>)>,
     bytes: u64,
@@ -60,7 +68,29 @@ pub struct Committed {
 
 impl Batch {
     pub(crate) fn new(local: Arc<Local>) -> Self {
-        Self { local, pending: Mutex::default() }
+        Self { local, pending: Arc::default(), whole: None }
+    }
+
+    /// Begins a part: what is added to it counts when it is joined, or not at all. To be joined before the whole is
+    /// committed.
+    pub fn part(&self) -> Self {
+        Self {
+            local: Arc::clone(&self.local),
+            pending: Arc::default(),
+            whole: Some(Arc::clone(&self.pending)),
+        }
+    }
+
+    /// Adds a part to what it is a part of; after trouble, nothing of it.
+    pub fn join(self) -> Result<(), StoreError> {
+        let mut part = mem::take(&mut *self.lock());
+        if let Some(trouble) = part.trouble.take() {
+            part.discard();
+            return Err(trouble);
+        }
+        let (Some(whole), Some(scratch)) = (&self.whole, part.scratch.take()) else { return Ok(()) };
+        lock(whole).absorb(part, scratch);
+        Ok(())
     }
 
     /// The function of the store the batch is for.
@@ -198,6 +228,16 @@ impl Batch {
         });
     }
 
+    /// Keeps a result whose blobs are all in the store, as after a restore; `false`: one is not there any more.
+    pub fn put_again(&self, action: &Digest, result: &StoredResult) -> bool {
+        let Ok(Needs::Known(blobs)) = LocalStore::of(&self.local).needs_of(result) else { return false };
+        let held = blobs.iter().all(|blob| self.need_not_write(blob));
+        if held {
+            self.put_result(action, result);
+        }
+        held
+    }
+
     /// Makes everything visible: all blobs, then all results. After an error nothing is that was not
     /// complete.
     pub fn commit(self) -> Result<Committed, StoreError> {
@@ -213,7 +253,7 @@ impl Batch {
     fn publish(&self, pending: &mut Pending) -> Result<Committed, StoreError> {
         let local = &*self.local;
         let Some(scratch) = pending.scratch.clone() else { return Ok(Committed::default()) };
-        let committed =
+        let mut committed =
             Committed { blobs: pending.blobs.len(), results: pending.results.len(), bytes: pending.bytes };
         if committed.blobs + committed.results == 0 {
             return Ok(committed);
@@ -230,6 +270,14 @@ impl Batch {
         let publish = |name: &[u8], path: EntryPath| {
             rename_into(folder, scratch.folder(), name, &path).map_err(|error| local.io(path.as_str(), error))
         };
+        let _publishing = hold::publishing(folder);
+        let mut held: Vec<_> = pending.held.iter().collect();
+        held.sort_unstable();
+        for (digest, name) in held {
+            let renewed = local.renew(folder, scratch.folder(), (digest, name));
+            let back = renewed.map_err(|error| local.io(EntryPath::blob(&digest.hash).as_str(), error))?;
+            committed.bytes += if back { digest.size } else { 0 };
+        }
         let mut blobs: Vec<_> = pending.blobs.iter().collect();
         blobs.sort_unstable();
         let publish_results = || {
@@ -258,14 +306,32 @@ impl Batch {
     }
 
     fn need_not_write(&self, digest: &Digest) -> bool {
-        if self.local.is_empty_blob(digest) {
-            return true;
-        }
+        self.local.is_empty_blob(digest) || self.is_known(digest) || self.hold(digest)
+    }
+
+    fn is_known(&self, digest: &Digest) -> bool {
         let known = {
             let pending = self.lock();
-            pending.trouble.is_some() || pending.blobs.contains_key(digest)
+            pending.trouble.is_some() || pending.has(digest)
         };
-        known || self.local.has_sound_blob(digest)
+        known || self.whole.as_ref().is_some_and(|whole| lock(whole).has(digest))
+    }
+
+    /// Whether the blob is there, and stays until this is committed.
+    fn hold(&self, digest: &Digest) -> bool {
+        if self.local.options.read_only {
+            // Nothing is going to rely on it.
+            let path = EntryPath::blob(&digest.hash);
+            let folder = self.local.folder().ok().flatten();
+            return folder.is_some_and(|folder| self.local.is_sound(folder, path.as_bytes(), digest));
+        }
+        let Some((scratch, name)) = self.local.hold(digest) else { return false };
+        let mut pending = self.lock();
+        if let Some(other) = pending.held.insert(*digest, name) {
+            let _ = scratch.folder().remove(&other);
+        }
+        pending.scratch = Some(scratch);
+        true
     }
 
     fn temporary(&self) -> Option<(Arc<Scratch>, Vec<u8>, File)> {
@@ -327,15 +393,47 @@ impl Batch {
     }
 
     fn lock(&self) -> MutexGuard<'_, Pending> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.pending)
     }
 }
 
+fn lock(pending: &Mutex<Pending>) -> MutexGuard<'_, Pending> {
+    pending.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn sorted(names: FxHashMap<Digest, Vec<u8>>) -> Vec<(Digest, Vec<u8>)> {
+    let mut sorted: Vec<_> = names.into_iter().collect();
+    sorted.sort_unstable();
+    sorted
+}
+
 impl Pending {
+    fn has(&self, digest: &Digest) -> bool {
+        self.blobs.contains_key(digest) || self.held.contains_key(digest)
+    }
+
+    /// Takes in a part; what is in both already goes once.
+    fn absorb(&mut self, part: Self, scratch: Arc<Scratch>) {
+        self.bytes += part.bytes;
+        for (digest, name) in sorted(part.blobs) {
+            if let Some(other) = self.blobs.insert(digest, name) {
+                self.bytes -= digest.size;
+                let _ = scratch.folder().remove(&other);
+            }
+        }
+        for (digest, name) in sorted(part.held) {
+            if let Some(other) = self.held.insert(digest, name) {
+                let _ = scratch.folder().remove(&other);
+            }
+        }
+        self.results.extend(part.results);
+        self.scratch = Some(scratch);
+    }
+
     fn discard(&mut self) {
         let Some(scratch) = self.scratch.take() else { return };
-        let names =
-            mem::take(&mut self.blobs).into_values().chain(self.results.drain(..).map(|(_, name)| name));
+        let blobs = mem::take(&mut self.blobs).into_values().chain(mem::take(&mut self.held).into_values());
+        let names = blobs.chain(self.results.drain(..).map(|(_, name)| name));
         for name in names {
             let _ = scratch.folder().remove(&name);
         }
@@ -367,15 +465,20 @@ impl Write for Output<'_> {
     }
 }
 
-/// Gives a complete file its name, making the folders on the way when they are missing.
-fn rename_into(folder: &Folder, scratch: &Folder, name: &[u8], path: &EntryPath) -> io::Result<()> {
+/// Gives a complete file its name, making the folders on the way when they are missing. What is no folder where one should be,
+/// or no file where a file should be, makes room.
+pub(crate) fn rename_into(
+    folder: &Folder,
+    scratch: &Folder,
+    name: &[u8],
+    path: &EntryPath,
+) -> io::Result<()> {
     let rename = || rustix::fs::renameat(scratch, name, folder, path.as_bytes());
     match rename() {
-        Err(Errno::NOENT) => {
-            folder.make_with(path.kind(), PRIVATE)?;
-            folder.make_with(path.shard(), PRIVATE)?;
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
+            make_own(folder, path.kind())?;
+            make_own(folder, path.shard())?;
         }
-        // Something that is no file has the name.
         Err(Errno::ISDIR) => folder.remove(path.as_bytes())?,
         result => return Ok(result?),
     }

@@ -168,7 +168,7 @@ impl Folder {
     pub(crate) fn facts(&self, name: &[u8]) -> io::Result<Option<FileFacts>> {
         match rustix::fs::statat(self, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(FileFacts::from(&stat))),
-            Err(Errno::NOENT) => Ok(None),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -225,6 +225,10 @@ impl Folder {
             Err(error) => return Err(error.into()),
         }
         let folder = match self.child(name) {
+            // No folder, so the first answer was the one: the file may not be removed.
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::NOTDIR) => {
+                return Err(Errno::PERM.into());
+            }
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 rustix::fs::chmodat(self, name, PRIVATE, AtFlags::empty())?;
                 self.child(name)?

@@ -1,10 +1,11 @@
 //! What goes when a cache has outgrown its limits: results × blobs × policy → what is removed.
 //!
 //! Least recently used results go first, and with them the blobs nothing else refers to. A result that lacks
-//! a blob is useless and always goes. A blob no result refers to goes once it is older than the grace period:
-//! until then somebody may be about to publish the result it belongs to. Pinned results stay, whatever the
-//! limits say. Guessing a result's worth from its build time was refused: nobody can predict what such a
-//! cache keeps.
+//! a blob is useless and goes. A blob no result refers to goes once it is older than the grace period: until
+//! then somebody may be about to publish the result it belongs to, and no result goes to make room for it.
+//! Pinned results stay, whatever the limits say and whatever they lack. A result that could not be read stays,
+//! and so does every blob it may need. Guessing a result's worth from its build time was refused: nobody can
+//! predict what such a cache keeps.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -37,8 +38,18 @@ pub(crate) struct ResultFacts {
     pub(crate) size: u64,
     pub(crate) used_unix_ms: u64,
     pub(crate) pinned: bool,
-    /// Everything it needs, folders' files included; `None` if that cannot be told.
-    pub(crate) blobs: Option<Vec<Digest>>,
+    pub(crate) needs: Needs,
+}
+
+/// The blobs of a result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// Everything it needs, folders' files included.
+    Known(Vec<Digest>),
+    /// It is damaged, or one of its folders is: no use to anybody.
+    Lost,
+    /// It could not be read just now.
+    Unread,
 }
 
 /// A blob in the cache.
@@ -74,14 +85,20 @@ pub(crate) fn plan_sweep(results: &[ResultFacts], blobs: &[BlobFacts], policy: &
         kept_bytes: results.iter().map(|result| result.size).chain(blobs.iter().map(|blob| blob.size)).sum(),
         ..Sweep::default()
     };
-    for (index, blob) in blobs.iter().enumerate() {
-        if references[index] > 0 {
-            continue;
-        }
-        if blob.changed_unix_ms.saturating_add(policy.grace_ms) <= policy.now_unix_ms {
+    let unread = |result: &ResultFacts| result.needs == Needs::Unread;
+    if results.iter().any(|result| unread(result) && result.pinned) {
+        return sweep;
+    }
+    let is_unsure = results.iter().any(unread);
+    let mut unclaimed_bytes = 0;
+    for (index, blob) in blobs.iter().enumerate().filter(|(index, _)| references[*index] == 0) {
+        // From a clock that was wrong is as good as old.
+        let is_old = blob.changed_unix_ms.abs_diff(policy.now_unix_ms) >= policy.grace_ms;
+        if is_old && !is_unsure {
             sweep.kept_bytes -= blob.size;
             sweep.blobs.push(index);
         } else {
+            unclaimed_bytes += blob.size;
             let oldest = sweep.orphan_unix_ms.unwrap_or(u64::MAX);
             sweep.orphan_unix_ms = Some(oldest.min(blob.changed_unix_ms));
         }
@@ -92,9 +109,9 @@ pub(crate) fn plan_sweep(results: &[ResultFacts], blobs: &[BlobFacts], policy: &
     let oldest = policy.max_age_ms.map_or(0, |age| policy.now_unix_ms.saturating_sub(age));
     for index in order {
         let result = &results[index];
-        let too_many = policy.max_bytes.is_some_and(|limit| sweep.kept_bytes > limit);
-        let goes = needs[index].is_none() || (!result.pinned && (too_many || result.used_unix_ms < oldest));
-        if !goes {
+        let too_many = policy.max_bytes.is_some_and(|limit| sweep.kept_bytes - unclaimed_bytes > limit);
+        let is_wanted = needs[index].is_some() && !too_many && result.used_unix_ms >= oldest;
+        if is_wanted || result.pinned || unread(result) {
             continue;
         }
         sweep.kept_bytes -= result.size;
@@ -110,21 +127,21 @@ pub(crate) fn plan_sweep(results: &[ResultFacts], blobs: &[BlobFacts], policy: &
     sweep
 }
 
-/// The blobs a result needs, each once; `None` if one is not there.
+/// The blobs a result needs, each once; `None` if one is not there, unless a pin holds those that are.
 fn needed(
     result: &ResultFacts,
     blobs: &[BlobFacts],
     by_hash: &FxHashMap<&[u8; 32], usize>,
 ) -> Option<Vec<usize>> {
+    let Needs::Known(needs) = &result.needs else { return None };
     let mut seen = FxHashSet::default();
     let mut indices = Vec::new();
-    for digest in result.blobs.as_ref()?.iter().filter(|digest| digest.size > 0) {
-        let index = *by_hash.get(&digest.hash)?;
-        if blobs[index].size != digest.size {
-            return None;
-        }
-        if seen.insert(index) {
-            indices.push(index);
+    for digest in needs.iter().filter(|digest| digest.size > 0) {
+        match by_hash.get(&digest.hash).filter(|index| blobs[**index].size == digest.size) {
+            Some(&index) if seen.insert(index) => indices.push(index),
+            Some(_) => {}
+            None if result.pinned => {}
+            None => return None,
         }
     }
     Some(indices)
@@ -149,21 +166,36 @@ mod tests {
     prop_compose! {
         fn cache()(
             results in prop::collection::vec(
-                (0..NOW, any::<bool>(), prop::option::weighted(0.9, prop::collection::vec(0..8_u8, 0..5))),
+                (0..NOW, any::<bool>(), 0..40_u8, prop::collection::vec(0..8_u8, 0..5)),
                 0..12,
             ),
             blobs in prop::collection::btree_set(0..8_u8, 0..8),
         ) -> (Vec<ResultFacts>, Vec<BlobFacts>) {
             let digest = |number| Digest { hash: [number; 32], size: blob(number).size };
-            let result = |(at, (used_unix_ms, pinned, blobs)): (usize, (u64, bool, Option<Vec<u8>>))| ResultFacts {
+            let result = |(at, (used_unix_ms, pinned, read, blobs)): (usize, (u64, bool, u8, Vec<u8>))| ResultFacts {
                 action: [at as u8; 32],
                 size: 5,
                 used_unix_ms,
                 pinned: pinned && at % 3 == 0,
-                blobs: blobs.map(|blobs| blobs.into_iter().map(digest).collect()),
+                needs: match read {
+                    0..4 => Needs::Lost,
+                    4 => Needs::Unread,
+                    _ => Needs::Known(blobs.into_iter().map(digest).collect()),
+                },
             };
             (results.into_iter().enumerate().map(result).collect(), blobs.into_iter().map(blob).collect())
         }
+    }
+
+    fn of(result: &ResultFacts) -> Vec<Digest> {
+        match &result.needs {
+            Needs::Known(all) => all.clone(),
+            Needs::Lost | Needs::Unread => Vec::new(),
+        }
+    }
+
+    fn unread(result: &ResultFacts) -> bool {
+        result.needs == Needs::Unread
     }
 
     fn check(results: &[ResultFacts], blobs: &[BlobFacts], policy: &SweepPolicy) {
@@ -177,15 +209,24 @@ mod tests {
         );
 
         let present = |digest: &Digest| blobs.iter().position(|blob| blob.hash == digest.hash);
-        let whole = |result: &ResultFacts| {
-            result.blobs.as_ref().is_some_and(|all| all.iter().all(|d| present(d).is_some()))
-        };
+        let whole = |result: &ResultFacts| matches!(&result.needs, Needs::Known(all) if all.iter().all(|d| present(d).is_some()));
+        let is_unsure = results.iter().any(unread);
         let kept: Vec<&ResultFacts> =
             (0..results.len()).filter(|at| !gone_results.contains(at)).map(|at| &results[at]).collect();
+        let protected = results.iter().filter(|result| result.pinned || unread(result)).count();
+        let stay = kept.iter().filter(|result| result.pinned || unread(result)).count();
+        assert_eq!(protected, stay, "what is pinned or could not be read stays");
+        if results.iter().any(|result| result.pinned && unread(result)) {
+            assert_eq!((gone_results.len(), gone_blobs.len()), (0, 0), "nobody knows what the pin holds");
+            return;
+        }
         for result in &kept {
-            assert!(whole(result), "a result that stays has all its blobs");
-            for digest in result.blobs.iter().flatten() {
-                assert!(present(digest).is_some_and(|at| !gone_blobs.contains(&at)));
+            assert!(
+                whole(result) || result.pinned || unread(result),
+                "a result that stays without need has all its blobs"
+            );
+            for at in of(result).iter().filter_map(present) {
+                assert!(!gone_blobs.contains(&at));
             }
         }
         let kept_blobs: Vec<usize> = (0..blobs.len()).filter(|at| !gone_blobs.contains(at)).collect();
@@ -193,26 +234,38 @@ mod tests {
             kept.iter().map(|r| r.size).chain(kept_blobs.iter().map(|at| blobs[*at].size)).sum::<u64>();
         assert_eq!(bytes, sweep.kept_bytes);
 
-        for at in &kept_blobs {
-            let referenced =
-                kept.iter().any(|result| result.blobs.iter().flatten().any(|d| d.hash == blobs[*at].hash));
-            assert!(
-                referenced || blobs[*at].changed_unix_ms + policy.grace_ms > NOW,
-                "only the young stay without a result"
-            );
+        let refers = |result: &ResultFacts, at: usize| of(result).iter().any(|d| d.hash == blobs[at].hash);
+        let is_young = |at: usize| blobs[at].changed_unix_ms + policy.grace_ms > NOW;
+        let mut unclaimed_bytes = 0;
+        for at in kept_blobs.iter().copied().filter(|at| !kept.iter().any(|result| refers(result, *at))) {
+            assert!(is_young(at) || is_unsure, "only the young stay without a result");
+            unclaimed_bytes += blobs[at].size;
+        }
+        if is_unsure {
+            let claimed = |at: &usize| results.iter().any(|r| refers(r, *at) && (r.pinned || whole(r)));
+            assert!(gone_blobs.iter().all(claimed), "what could not be read may need it");
         }
         let oldest = policy.max_age_ms.map_or(0, |age| NOW - age);
-        assert!(kept.iter().all(|result| result.pinned || result.used_unix_ms >= oldest));
-        if policy.max_bytes.is_some_and(|limit| sweep.kept_bytes > limit) {
-            assert!(
-                kept.iter().all(|result| result.pinned),
-                "over the limit only for what is pinned or young"
-            );
+        let free = || kept.iter().filter(|result| !result.pinned && !unread(result));
+        assert!(free().all(|result| result.used_unix_ms >= oldest));
+        let claimed_bytes = sweep.kept_bytes - unclaimed_bytes;
+        if policy.max_bytes.is_some_and(|limit| claimed_bytes > limit) {
+            assert_eq!(free().count(), 0, "over the limit only for what has to stay");
         }
         for at in sweep.results.iter().filter(|at| whole(&results[**at])) {
-            assert!(!results[*at].pinned);
-            let younger_gone = kept.iter().all(|r| r.pinned || r.used_unix_ms >= results[*at].used_unix_ms);
-            assert!(younger_gone, "the least recently used go first");
+            assert!(
+                free().all(|r| r.used_unix_ms >= results[*at].used_unix_ms),
+                "the least recently used go first"
+            );
+        }
+        let whole_gone = sweep.results.iter().map(|at| &results[*at]).filter(|result| whole(result));
+        if let Some(last) = whole_gone.max_by_key(|result| (result.used_unix_ms, result.action))
+            && last.used_unix_ms >= oldest
+        {
+            let with_it: FxHashSet<usize> =
+                of(last).iter().filter_map(present).filter(|at| gone_blobs.contains(at)).collect();
+            let before = claimed_bytes + last.size + with_it.iter().map(|at| blobs[*at].size).sum::<u64>();
+            assert!(policy.max_bytes.is_some_and(|limit| before > limit), "none goes for what none needs");
         }
         if policy.max_bytes.is_none() && policy.max_age_ms.is_none() {
             assert!(sweep.results.iter().all(|at| !whole(&results[*at])), "no limit, no loss");

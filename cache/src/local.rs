@@ -34,15 +34,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustc_hash::FxHashMap;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::Mode;
 
 use crate::action::StoredResult;
 use crate::batch::Batch;
 use crate::chaos::{Bug, planted};
 use crate::digest::{Digest, DigestFunction, encode_hex};
-use crate::folder::{FileFacts, Folder, PRIVATE, facts_of};
+use crate::folder::{FileFacts, Folder, facts_of};
 use crate::lock::Scratch;
 use crate::ops::{self, CopyError, Sharing};
+use crate::own::{is_absent, make_own};
 use crate::store::{Lookup, Store, StoreError};
 use crate::uses;
 
@@ -50,7 +51,8 @@ const MAGIC: &[u8; 8] = b"iact-ac1";
 const HEADER: usize = 48;
 /// A result larger than this is not one.
 const MAX_RESULT: u64 = 256 << 20;
-const TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n\
+/// What is in the `CACHEDIR.TAG` of a cache.
+pub const TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n\
     # An iact cache, format 1. It may be removed at any time.\n";
 pub(crate) const FILE_MODE: Mode = Mode::from_raw_mode(0o600);
 
@@ -83,7 +85,7 @@ pub(crate) struct Local {
     folder: OnceLock<Folder>,
     scratch: Mutex<Option<Arc<Scratch>>>,
     /// Blobs whose content this process has verified, with the file's facts at that time.
-    verified: Mutex<FxHashMap<Digest, FileFacts>>,
+    pub(crate) verified: Mutex<FxHashMap<Digest, FileFacts>>,
 }
 
 impl LocalStore {
@@ -150,6 +152,11 @@ impl LocalStore {
         Ok((digest, lookup))
     }
 
+    /// The store that this belongs to.
+    pub(crate) fn of(local: &Arc<Local>) -> Self {
+        Self(Arc::clone(local))
+    }
+
     pub(crate) fn local(&self) -> &Local {
         &self.0
     }
@@ -214,8 +221,7 @@ impl Local {
         if let Some(scratch) = &*scratch {
             return Ok(Arc::clone(scratch));
         }
-        let made =
-            folder.make_with(b"tmp", PRIVATE).and_then(|()| Scratch::create_swept(folder.child(b"tmp")?));
+        let made = make_own(folder, b"tmp").and_then(|()| Scratch::create_swept(folder.child(b"tmp")?));
         let made = Arc::new(made.map_err(|error| self.io("tmp", error))?);
         Ok(Arc::clone(scratch.insert(made)))
     }
@@ -233,7 +239,7 @@ impl Local {
         });
         match opened {
             Ok(opened) => Ok(Some(opened)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(self.io(path.as_str(), error)),
         }
     }
@@ -254,43 +260,23 @@ impl Local {
         StoreError::Corrupt { expected: *blob, found }
     }
 
-    /// Moves the file that was examined, and no newer one, out of the way. If that fails it will be found
+    /// Moves the file that was examined, and no newer one, out of the way; whether it has gone. If not it will be found
     /// damaged again.
-    pub(crate) fn put_aside(&self, path: &EntryPath, examined: &FileFacts) {
-        let Ok(Some(folder)) = self.folder() else { return };
+    pub(crate) fn put_aside(&self, path: &EntryPath, examined: &FileFacts) -> bool {
+        let Ok(Some(folder)) = self.folder() else { return false };
         if self.options.read_only || planted(Bug::NoHealing) {
-            return;
-        }
-        let same = |now: FileFacts| (now.dev, now.ino) == (examined.dev, examined.ino);
-        if folder.facts(path.as_bytes()).is_ok_and(|now| now.is_some_and(same)) {
-            let _ = folder.make_with(b"quarantine", PRIVATE);
-            let aside = [b"quarantine/", path.name()].concat();
-            if rustix::fs::renameat(folder, path.as_bytes(), folder, aside.as_slice()).is_err() {
-                let _ = folder.remove(path.as_bytes());
-            }
-        }
-    }
-
-    /// Whether a blob is there and its content is right, so that it need not be written again.
-    ///
-    /// Content is read once; after that the file's facts vouch for it as long as this process lives.
-    pub(crate) fn has_sound_blob(&self, blob: &Digest) -> bool {
-        let Ok(Some((file, facts))) = self.open_entry(&EntryPath::blob(&blob.hash)) else { return false };
-        if planted(Bug::NoHealing) {
-            return true;
-        }
-        if facts.size != blob.size || !facts.is_file() {
             return false;
         }
-        let verified = || self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        if verified().get(blob) == Some(&facts) {
-            return true;
+        let same = |now: FileFacts| (now.dev, now.ino) == (examined.dev, examined.ino);
+        match folder.facts(path.as_bytes()) {
+            Ok(Some(now)) if same(now) => {
+                let _ = make_own(folder, b"quarantine");
+                let aside = [b"quarantine/", path.name()].concat();
+                rustix::fs::renameat(folder, path.as_bytes(), folder, aside.as_slice()).is_ok()
+                    || folder.remove(path.as_bytes()).is_ok()
+            }
+            now => now.is_ok(),
         }
-        let sound = ops::digest_file(self.options.digest, &file).is_ok_and(|found| found == *blob);
-        if sound {
-            verified().insert(*blob, facts);
-        }
-        sound
     }
 
     pub(crate) fn is_empty_blob(&self, blob: &Digest) -> bool {
@@ -330,7 +316,7 @@ impl Local {
         let Some(folder) = self.folder()? else { return Ok(AtOnce::Absent) };
         let file = match folder.open_file(path.as_bytes()) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(AtOnce::Absent),
+            Err(error) if is_absent(&error) => return Ok(AtOnce::Absent),
             Err(error) => return Err(self.io(path.as_str(), error)),
         };
         Ok(ops::with_buffer(|buffer| match (&file).read(buffer) {
@@ -524,10 +510,4 @@ impl Store for LocalStore {
         batch.put_result(action, result);
         batch.commit().map(drop)
     }
-}
-
-/// Opens one of the cache's own files for appending or rewriting.
-pub(crate) fn open_own(folder: &Folder, name: &[u8], flags: OFlags) -> io::Result<File> {
-    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(File::from(rustix::fs::openat(folder, name, flags, FILE_MODE)?))
 }

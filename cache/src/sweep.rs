@@ -8,23 +8,27 @@
 
 mod listing;
 mod little;
+mod pins;
+mod verify;
+
+pub use pins::PinOwners;
+pub use verify::{Damage, Verified, VerifyOptions};
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::{Mutex, PoisonError};
 
 use rustc_hash::FxHashSet;
 use rustix::fs::AtFlags;
 
 use crate::action::{OutputKind, StoredResult};
 use crate::chaos::{Bug, planted, point};
-use crate::digest::{Digest, decode_hex};
-use crate::folder::{FileFacts, Folder, PRIVATE};
-use crate::gc::{BlobFacts, ResultFacts, SweepPolicy, plan_sweep};
-use crate::local::{EntryPath, FILE_MODE, LocalStore, ReadEntry};
+use crate::digest::Digest;
+use crate::folder::{FileFacts, Folder};
+use crate::gc::{BlobFacts, Needs, ResultFacts, Sweep, SweepPolicy, plan_sweep};
+use crate::hold;
+use crate::local::{EntryPath, LocalStore, ReadEntry};
 use crate::lock::{Lock, Scratch};
-use crate::ops;
-use crate::stock::{self, SHARDS, Stock};
+use crate::stock::{self, Row, SHARDS, Stock};
 use crate::store::{Store, StoreError};
 use crate::tree::{Node, decode_tree};
 use crate::uses::{self, LastUses, Total};
@@ -63,7 +67,7 @@ pub struct ListedResult {
 }
 
 /// What a sweep removed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Number of results.
     pub results: usize,
@@ -73,43 +77,38 @@ pub struct Swept {
     pub freed_bytes: u64,
     /// Bytes still there.
     pub kept_bytes: u64,
-}
-
-/// How thoroughly to verify.
-#[derive(Clone, Copy, Debug)]
-pub struct VerifyOptions {
-    /// Reads one blob of so many; 1: all of them.
-    pub one_in: u64,
-    /// Which ones, if not all.
-    pub seed: u64,
-    /// Puts aside what is damaged.
-    pub repair: bool,
-    /// How many threads may read at once.
-    pub threads: usize,
-}
-
-/// What verifying found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verified {
-    /// How many entries were read.
-    pub checked: usize,
-    /// What is wrong, by path.
-    pub damaged: Vec<Damage>,
-}
-
-/// An entry that is not what it should be.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Damage {
-    /// Relative to the cache.
-    pub path: String,
-    /// What is wrong.
-    pub reason: String,
+    /// Why not everything was looked at, or went that should have.
+    pub trouble: Option<String>,
 }
 
 /// A file with the name of an entry.
 struct Entry {
     hash: [u8; 32],
     facts: FileFacts,
+}
+
+/// What a sweep finds.
+struct Seen {
+    rows: Vec<Row>,
+    results: Vec<Entry>,
+    /// What is known of each of the results.
+    facts: Vec<ResultFacts>,
+    blobs: Vec<Entry>,
+    /// So many of the blobs were seen before the results; the others stay this time.
+    listed: usize,
+    /// What could not be read.
+    trouble: Option<StoreError>,
+}
+
+impl Seen {
+    fn blob_facts(&self) -> Vec<BlobFacts> {
+        let blob = |entry: &Entry| BlobFacts {
+            hash: entry.hash,
+            size: entry.facts.size,
+            changed_unix_ms: entry.changed_unix_ms(),
+        };
+        self.blobs.iter().map(blob).collect()
+    }
 }
 
 impl Entry {
@@ -140,9 +139,9 @@ impl LocalStore {
         let uses = uses::read_uses(folder);
         let pins = self.pins(folder)?;
         let mut listed = Vec::new();
-        for entry in self.entries(b"ac")?.0 {
+        for entry in self.list_all(folder, 0..SHARDS, 0)?.1 {
             if let ReadEntry::Sound { action, result } = self.local().read_entry(&entry.hash)? {
-                let used_unix_ms = last_use(&uses, &entry);
+                let used_unix_ms = last_use(&uses, &entry, u64::MAX);
                 listed.push(ListedResult {
                     action,
                     result,
@@ -163,9 +162,10 @@ impl LocalStore {
         })
     }
 
-    /// Removes a result; whether there was one. Its blobs go with a later sweep.
+    /// Removes a result and whatever pins hold it; whether there was one. Its blobs go with a later sweep.
     pub fn forget(&self, action: &Digest) -> Result<bool, StoreError> {
         let Some(folder) = self.local().folder()? else { return Ok(false) };
+        self.unpin_all(folder, action)?;
         let path = EntryPath::result(&action.hash);
         match rustix::fs::unlinkat(folder, path.as_bytes(), AtFlags::empty()) {
             Ok(()) => Ok(true),
@@ -174,52 +174,49 @@ impl LocalStore {
         }
     }
 
-    /// Keeps a result out of reach of sweeps on behalf of `owner`, until that owner unpins it.
-    pub fn pin(&self, action: &Digest, owner: &str) -> Result<(), StoreError> {
-        let folder = self.local().folder_made()?;
-        let pinned = folder.make_with(b"pins", PRIVATE).and_then(|()| {
-            match folder.create_file(&pin_path(action, owner), FILE_MODE) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-                created => created.map(drop),
-            }
-        });
-        pinned.map_err(|error| self.local().io("pins", error))
-    }
-
-    /// Takes back [`LocalStore::pin`].
-    pub fn unpin(&self, action: &Digest, owner: &str) -> Result<(), StoreError> {
-        let Some(folder) = self.local().folder()? else { return Ok(()) };
-        folder.remove(&pin_path(action, owner)).map_err(|error| self.local().io("pins", error))
-    }
-
-    /// The sound results that `owner` has pinned.
-    pub fn pinned_by(&self, owner: &str) -> Result<Vec<(Digest, StoredResult)>, StoreError> {
-        let Some(folder) = self.local().folder()? else { return Ok(Vec::new()) };
-        let names = match folder.child(b"pins").and_then(|pins| pins.list()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            names => names.map_err(|error| self.local().io("pins", error))?,
-        };
-        let mut pinned = Vec::new();
-        for (name, _) in names {
-            let Some(hash) = name.get(..64).and_then(decode_hex) else { continue };
-            if pin_path(&Digest { hash, size: 0 }, owner).ends_with(&name)
-                && let ReadEntry::Sound { action, result } = self.local().read_entry(&hash)?
-            {
-                pinned.push((action, result));
-            }
-        }
-        Ok(pinned)
-    }
-
     /// Removes everything, pinned results included.
     pub fn clear(&self) -> Result<(), StoreError> {
         let Some(folder) = self.local().folder()? else { return Ok(()) };
         let _lock = self.sweep_lock()?;
-        for name in ["stock", "ac", "cas", "pins", "quarantine", "uses"] {
-            folder.remove(name.as_bytes()).map_err(|error| self.local().io(name, error))?;
+        let names = ["stock", "ac", "cas", "pins", "quarantine", "uses"].map(str::as_bytes);
+        // Moved first: nobody stores into a folder that is being emptied. On a full disk there may be no place to move it to.
+        let scratch = self.local().scratch().ok();
+        if let Some(scratch) = &scratch {
+            let _none = self.stop_publishing(folder)?;
+            for name in names {
+                let _ = rustix::fs::renameat(folder, name, scratch.folder(), name);
+            }
+        }
+        for name in names {
+            let moved = scratch.as_ref().map_or(Ok(()), |scratch| scratch.folder().remove(name));
+            let at = |error| self.local().io(&*String::from_utf8_lossy(name), error);
+            if scratch.is_none() {
+                folder.remove(name).map_err(at)?;
+            }
+            moved.map_err(at)?;
         }
         self.sweep_litter(folder);
         uses::set_total(folder, Total::default()).map_err(|error| self.local().io("total", error))
+    }
+
+    fn stop_publishing(&self, folder: &Folder) -> Result<Folder, StoreError> {
+        let stopped = hold::await_publishing(folder).map_err(|error| StoreError::io(self.path(), error))?;
+        stopped.ok_or_else(|| {
+            StoreError::Unavailable("another process does not come to an end of storing".to_owned())
+        })
+    }
+
+    /// Bytes of all files of a result, as far as can be told.
+    pub fn output_bytes(&self, result: &StoredResult) -> u64 {
+        let only_outputs = StoredResult { outputs: result.outputs.clone(), ..StoredResult::default() };
+        let trees = result.outputs.iter().filter_map(|output| match &output.kind {
+            OutputKind::Directory { tree, .. } => Some(tree.size),
+            _ => None,
+        });
+        match self.needs_of(&only_outputs) {
+            Ok(Needs::Known(blobs)) => blobs.iter().map(|blob| blob.size).sum::<u64>() - trees.sum::<u64>(),
+            _ => 0,
+        }
     }
 
     /// Sweeps if the cache has outgrown `max_bytes`, or once a day if there is a `max_age_ms`. Otherwise this
@@ -272,45 +269,14 @@ impl LocalStore {
         }
         let began_ns = stock::now_ns();
         let counted = uses::read_total(folder).unwrap_or_default().bytes;
-        let uses = uses::read_uses(folder);
-        let pins = self.pins(folder)?;
-        let (mut rows, entries) = self.list_all(folder, 0..SHARDS, began_ns)?;
-        let mut results = Vec::with_capacity(entries.len());
-        for entry in &entries {
-            results.push(ResultFacts {
-                action: entry.hash,
-                size: entry.facts.size,
-                used_unix_ms: last_use(&uses, entry),
-                pinned: pins.contains(&entry.hash),
-                blobs: self.blobs_of(&entry.hash),
-            });
-        }
-        let (blob_rows, files) = self.list_all(folder, SHARDS..2 * SHARDS, began_ns)?;
-        rows.extend(blob_rows);
-        let blob = |entry: &Entry| BlobFacts {
-            hash: entry.hash,
-            size: entry.facts.size,
-            changed_unix_ms: entry.changed_unix_ms(),
-        };
-        let blobs: Vec<_> = files.iter().map(blob).collect();
-        let plan = plan_sweep(&results, &blobs, policy);
+        let mut seen = self.see(folder, began_ns, policy.now_unix_ms)?;
+        let plan = plan_sweep(&seen.facts, &seen.blob_facts(), policy);
         let mut swept = Swept { kept_bytes: plan.kept_bytes, ..Swept::default() };
-        let mut touched = BTreeSet::new();
-        let order = if planted(Bug::SweepBlobsFirst) { [false, true] } else { [true, false] };
-        for results in order {
-            let (indices, from) = if results { (&plan.results, &entries) } else { (&plan.blobs, &files) };
-            for entry in indices.iter().map(|index| &from[*index]) {
-                let name = if results { EntryPath::result } else { EntryPath::blob };
-                let removed = self.remove_entry(folder, &name(&entry.hash), &entry.facts)?;
-                point("sweep.entry");
-                touched.insert(usize::from(entry.hash[0]) + if results { 0 } else { SHARDS });
-                *(if results { &mut swept.results } else { &mut swept.blobs }) += usize::from(removed);
-                swept.freed_bytes += entry.facts.size;
-            }
-        }
+        let mut trouble = seen.trouble.take();
+        let removed = self.remove_planned(folder, (&seen, &plan), &mut swept, &mut trouble);
         point("sweep.removed");
         let gone: FxHashSet<usize> = plan.results.iter().copied().collect();
-        let left = results.iter().enumerate().filter(|(index, _)| !gone.contains(index));
+        let left = seen.facts.iter().enumerate().filter(|(index, _)| !gone.contains(index));
         let left: Vec<&ResultFacts> = left.map(|(_, result)| result).collect();
         let oldest_unix_ms = left.iter().map(|result| result.used_unix_ms).min().unwrap_or(u64::MAX);
         let left: LastUses = left.into_iter().map(|result| (result.action, result.used_unix_ms)).collect();
@@ -321,7 +287,13 @@ impl LocalStore {
         let meanwhile = uses::read_total(folder).unwrap_or_default().bytes.saturating_sub(counted);
         let total = Total { bytes: swept.kept_bytes + meanwhile, swept_unix_ms: policy.now_unix_ms };
         uses::set_total(folder, total).map_err(|error| self.local().io("total", error))?;
-        for shard in touched {
+        if trouble.is_some() || swept.kept_bytes > plan.kept_bytes {
+            // What was not seen or did not go is for the next sweep, which has to walk again.
+            let _ = folder.remove(b"stock");
+            return Ok(Swept { trouble: trouble.map(|trouble| trouble.to_string()), ..swept });
+        }
+        let mut rows = seen.rows;
+        for shard in removed {
             let facts = self.shard_facts(folder, shard)?;
             rows[shard] = self.list_shard(folder, shard, (facts, began_ns))?.0;
         }
@@ -331,128 +303,123 @@ impl LocalStore {
         Ok(swept)
     }
 
-    /// Reads everything, or a sample, and says what is not what it should be.
-    pub fn verify(&self, options: &VerifyOptions) -> Result<Verified, StoreError> {
-        let local = self.local();
-        let (results, mut damaged) = self.entries(b"ac")?;
-        let (blobs, strays) = self.entries(b"cas")?;
-        damaged.extend(strays);
-        let chosen = |entry: &Entry| {
-            let number = u64::from_le_bytes(*entry.hash.first_chunk().expect("eight of 32 bytes"));
-            number.wrapping_add(options.seed).is_multiple_of(options.one_in.max(1))
-        };
-        let blobs: Vec<Entry> = blobs.into_iter().filter(chosen).collect();
-        let checked = results.len() + blobs.len();
-        let damaged = Mutex::new(damaged);
-        let report = |path: &EntryPath, reason: String, facts: &FileFacts| {
-            if options.repair {
-                local.put_aside(path, facts);
-            }
-            let damage = Damage { path: path.as_str().to_owned(), reason };
-            damaged.lock().unwrap_or_else(PoisonError::into_inner).push(damage);
-        };
-        let bytes = blobs.iter().map(|entry| entry.facts.size).sum();
-        ops::in_parallel(ops::threads_for(options.threads, blobs.len(), bytes), &blobs, |entry| {
-            let path = EntryPath::blob(&entry.hash);
-            // What has gone meanwhile is not damaged.
-            let Some((file, facts)) = local.open_entry(&path)? else { return Ok(()) };
-            match ops::digest_file(local.options.digest, &file) {
-                Ok(found) if found.hash == entry.hash => {}
-                Ok(found) => report(&path, format!("its content is `{found}`"), &facts),
-                Err(error) => report(&path, error.to_string(), &facts),
-            }
-            Ok::<_, StoreError>(())
-        })?;
-        for entry in &results {
-            let path = EntryPath::result(&entry.hash);
-            match local.read_entry(&entry.hash)? {
-                ReadEntry::Absent => {}
-                ReadEntry::Damaged { reason, facts } => report(&path, reason, &facts),
-                ReadEntry::Sound { .. } => {
-                    let needed = self.blobs_of(&entry.hash);
-                    if needed.is_none_or(|blobs| {
-                        self.missing_blobs(&blobs).is_ok_and(|missing| !missing.is_empty())
-                    }) {
-                        report(&path, "a blob of it is missing".to_owned(), &entry.facts);
-                    }
+    /// Looks at everything: blobs, then results, in the order that `hold.rs` asks for.
+    fn see(&self, folder: &Folder, began_ns: i64, now_unix_ms: u64) -> Result<Seen, StoreError> {
+        let (blob_rows, mut blobs) = self.list_all(folder, SHARDS..2 * SHARDS, began_ns)?;
+        drop(self.stop_publishing(folder)?);
+        let (mut rows, results) = self.list_all(folder, 0..SHARDS, began_ns)?;
+        rows.extend(blob_rows);
+        let pins = self.pins(folder)?;
+        let uses = uses::read_uses(folder);
+        let mut trouble = None;
+        let facts: Vec<ResultFacts> = results
+            .iter()
+            .map(|entry| ResultFacts {
+                action: entry.hash,
+                size: entry.facts.size,
+                used_unix_ms: last_use(&uses, entry, now_unix_ms),
+                pinned: pins.contains(&entry.hash),
+                needs: self.needs(&entry.hash).unwrap_or_else(|error| {
+                    trouble.get_or_insert(error);
+                    Needs::Unread
+                }),
+            })
+            .collect();
+        let listed = blobs.len();
+        let mut known: FxHashSet<[u8; 32]> = blobs.iter().map(|blob| blob.hash).collect();
+        for result in &facts {
+            let Needs::Known(needs) = &result.needs else { continue };
+            for blob in needs {
+                if blob.size == 0 || known.contains(&blob.hash) {
+                    continue;
+                }
+                let path = EntryPath::blob(&blob.hash);
+                let late =
+                    folder.facts(path.as_bytes()).map_err(|error| self.local().io(path.as_str(), error))?;
+                if let Some(facts) = late.filter(FileFacts::is_file) {
+                    known.insert(blob.hash);
+                    blobs.push(Entry { hash: blob.hash, facts });
                 }
             }
         }
-        let mut damaged = damaged.into_inner().unwrap_or_else(PoisonError::into_inner);
-        damaged.sort();
-        Ok(Verified { checked, damaged })
+        Ok(Seen { rows, results, facts, blobs, listed, trouble })
     }
 
-    /// Everything a result needs; `None` if it or one of its folders cannot be read.
-    fn blobs_of(&self, action: &[u8; 32]) -> Option<Vec<Digest>> {
-        let Ok(ReadEntry::Sound { result, .. }) = self.local().read_entry(action) else { return None };
+    /// Removes what is to go, results first; which folders are not what they were. What does not go costs only itself.
+    fn remove_planned(
+        &self,
+        folder: &Folder,
+        (seen, plan): (&Seen, &Sweep),
+        swept: &mut Swept,
+        trouble: &mut Option<StoreError>,
+    ) -> BTreeSet<usize> {
+        // On a full disk there may be none.
+        let scratch = self.local().scratch().ok();
+        let mut touched = BTreeSet::new();
+        let mut still_needed: FxHashSet<[u8; 32]> = FxHashSet::default();
+        let order = if planted(Bug::SweepBlobsFirst) { [false, true] } else { [true, false] };
+        for results in order {
+            let (indices, from) =
+                if results { (&plan.results, &seen.results) } else { (&plan.blobs, &seen.blobs) };
+            for &index in indices {
+                let entry = &from[index];
+                let path = if results { EntryPath::result } else { EntryPath::blob }(&entry.hash);
+                let removed = if results {
+                    remove_result(folder, &path, &entry.facts)
+                } else if index >= seen.listed || still_needed.contains(&entry.hash) {
+                    Ok(false)
+                } else {
+                    hold::remove_blob(
+                        folder,
+                        scratch.as_deref().map(Scratch::folder),
+                        &entry.hash,
+                        &entry.facts,
+                    )
+                };
+                point("sweep.entry");
+                touched.insert(usize::from(entry.hash[0]) + if results { 0 } else { SHARDS });
+                if let Ok(true) = removed {
+                    *(if results { &mut swept.results } else { &mut swept.blobs }) += 1;
+                    swept.freed_bytes += entry.facts.size;
+                    continue;
+                }
+                swept.kept_bytes += entry.facts.size;
+                if let Err(error) = removed {
+                    trouble.get_or_insert_with(|| self.local().io(path.as_str(), error));
+                }
+                if results && let Needs::Known(needs) = &seen.facts[index].needs {
+                    still_needed.extend(needs.iter().map(|blob| blob.hash));
+                }
+            }
+        }
+        touched
+    }
+
+    /// What a result needs. What is not there or damaged is lost; an error says nothing about the result.
+    fn needs(&self, action: &[u8; 32]) -> Result<Needs, StoreError> {
+        match self.local().read_entry(action)? {
+            ReadEntry::Sound { result, .. } => self.needs_of(&result),
+            ReadEntry::Absent | ReadEntry::Damaged { .. } => Ok(Needs::Lost),
+        }
+    }
+
+    pub(crate) fn needs_of(&self, result: &StoredResult) -> Result<Needs, StoreError> {
         let mut blobs: Vec<Digest> = result.blobs().collect();
         for output in &result.outputs {
             let OutputKind::Directory { tree, .. } = &output.kind else { continue };
             let mut bytes = Vec::new();
-            self.read_blob(tree, &mut bytes).ok()?;
-            for (_, node) in decode_tree(self.digest_function(), &bytes).ok()?.entries {
+            match self.read_blob(tree, &mut bytes) {
+                Err(StoreError::NotFound(_) | StoreError::Corrupt { .. }) => return Ok(Needs::Lost),
+                read => read?,
+            }
+            let Ok(decoded) = decode_tree(self.digest_function(), &bytes) else { return Ok(Needs::Lost) };
+            for (_, node) in decoded.entries {
                 if let Node::File { digest, .. } = node {
                     blobs.push(digest);
                 }
             }
         }
-        Some(blobs)
-    }
-
-    /// The files that are named like entries, and those under `kind` that are not.
-    fn entries(&self, kind: &[u8]) -> Result<(Vec<Entry>, Vec<Damage>), StoreError> {
-        let (mut entries, mut strays) = (Vec::new(), Vec::new());
-        let name = String::from_utf8_lossy(kind);
-        let Some(folder) = self.local().folder()? else { return Ok((entries, strays)) };
-        let mut walk = || -> io::Result<()> {
-            let kind_folder = match folder.child(kind) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-                folder => folder?,
-            };
-            for (shard, _) in kind_folder.list()? {
-                let Ok(folder) = kind_folder.child(&shard) else {
-                    strays.push(stray(&[kind, &shard]));
-                    continue;
-                };
-                for (file, _) in folder.list()? {
-                    let Some(facts) = folder.facts(&file)? else { continue };
-                    match decode_hex(&file) {
-                        Some(hash) if file.starts_with(&shard) && facts.is_file() => {
-                            entries.push(Entry { hash, facts })
-                        }
-                        _ => strays.push(stray(&[kind, &shard, &file])),
-                    }
-                }
-            }
-            Ok(())
-        };
-        walk().map_err(|error| self.local().io(&*name, error))?;
-        Ok((entries, strays))
-    }
-
-    /// Removes an entry, if it still is the file that was examined.
-    fn remove_entry(
-        &self,
-        folder: &Folder,
-        path: &EntryPath,
-        examined: &FileFacts,
-    ) -> Result<bool, StoreError> {
-        let at = |error: io::Error| self.local().io(path.as_str(), error);
-        let now = folder.facts(path.as_bytes()).map_err(at)?;
-        if now.is_none_or(|now| (now.dev, now.ino) != (examined.dev, examined.ino)) {
-            return Ok(false);
-        }
-        folder.remove(path.as_bytes()).map_err(at)?;
-        Ok(true)
-    }
-
-    fn pins(&self, folder: &Folder) -> Result<FxHashSet<[u8; 32]>, StoreError> {
-        let names = match folder.child(b"pins").and_then(|pins| pins.list()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(FxHashSet::default()),
-            names => names.map_err(|error| self.local().io("pins", error))?,
-        };
-        Ok(names.iter().filter_map(|(name, _)| decode_hex(name.get(..64)?)).collect())
+        Ok(Needs::Known(blobs))
     }
 
     fn sweep_litter(&self, folder: &Folder) {
@@ -473,18 +440,18 @@ impl LocalStore {
     }
 }
 
-fn stray(parts: &[&[u8]]) -> Damage {
-    let path = String::from_utf8_lossy(&parts.join(&b'/')).into_owned();
-    Damage { path, reason: "it is no entry of the cache".to_owned() }
+/// Removes a result, if it still is the file that was examined; whether it did.
+fn remove_result(folder: &Folder, path: &EntryPath, examined: &FileFacts) -> io::Result<bool> {
+    let now = folder.facts(path.as_bytes())?;
+    if now.is_none_or(|now| (now.dev, now.ino) != (examined.dev, examined.ino)) {
+        return Ok(false);
+    }
+    folder.remove(path.as_bytes()).map(|()| true)
 }
 
-/// When a result was used last, or made.
-fn last_use(uses: &LastUses, entry: &Entry) -> u64 {
-    uses.get(&entry.hash).copied().unwrap_or(0).max(entry.changed_unix_ms())
-}
-
-/// Owners are told apart by a digest, so that any text can be one.
-fn pin_path(action: &Digest, owner: &str) -> Vec<u8> {
-    let owner = blake3::hash(owner.as_bytes()).to_hex();
-    format!("pins/{action}-{}", &owner[..16]).into_bytes()
+/// When a result was used last, or made. What a wrong clock said of a time to come is worth nothing, or only until now.
+fn last_use(uses: &LastUses, entry: &Entry, now_unix_ms: u64) -> u64 {
+    let made = Some(entry.changed_unix_ms()).filter(|made| *made <= now_unix_ms);
+    let used = uses.get(&entry.hash).map(|used| *used.min(&now_unix_ms));
+    made.max(used).unwrap_or(now_unix_ms)
 }

@@ -33,7 +33,8 @@ use rustix::fs::{FlockOperation, OFlags};
 
 use crate::digest::Digest;
 use crate::folder::{Folder, facts_of};
-use crate::local::{FILE_MODE, open_own};
+use crate::local::FILE_MODE;
+use crate::own::open_own;
 
 const RECORD: usize = 48;
 const TOTAL: usize = 32;

@@ -7,6 +7,7 @@
 use super::{End, answer, document, open, style};
 use crate::cli::{CacheVerb, CacheVerify, Forget, Gc, Json, Typed};
 use crate::engine::drive::unix_ms;
+use crate::engine::generations;
 use crate::engine::inquiry::known_as;
 use crate::engine::run::{DEFAULT_MAX_SIZE, Memory};
 use crate::error::{Error, Kind, Result, exit};
@@ -14,8 +15,8 @@ use crate::ui::table::{Column, table};
 use crate::ui::{door, phrase};
 use crate::workspace::{Caller, Given, Workspace, cache_folder};
 use iact_cache::{
-    DigestFunction, ListedResult, LocalOptions, LocalStore, StoreError, SweepPolicy, Swept, Usage, Verified,
-    VerifyOptions,
+    Damage, DigestFunction, ListedResult, LocalOptions, LocalStore, Store, StoreError, SweepPolicy, Swept,
+    Usage, Verified, VerifyOptions,
 };
 use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
@@ -114,17 +115,28 @@ fn gc(typed: &Typed, stores: &[LocalStore], asked: &Gc) -> Result<End> {
     };
     let mut total = Swept::default();
     for store in stores {
+        if let Some(workspace) =
+            workspace.as_ref().filter(|one| one.digest_function() == store.digest_function())
+        {
+            generations::thin_all(store, workspace, unix_ms()).map_err(wrong)?;
+        }
         let swept = store.sweep(&policy).map_err(wrong)?;
         total.results += swept.results;
         total.blobs += swept.blobs;
         total.freed_bytes += swept.freed_bytes;
         total.kept_bytes += swept.kept_bytes;
+        total.trouble = total.trouble.or(swept.trouble);
     }
+    let end = || match &total.trouble {
+        None => Ok(End::Code(exit::DONE)),
+        Some(trouble) => Err(Error::new(Kind::Environment, "not everything could be swept").because(trouble)),
+    };
     if asked.json.json {
-        return document(&json!({
+        document(&json!({
             "results": total.results, "blobs": total.blobs,
             "freed_bytes": total.freed_bytes, "kept_bytes": total.kept_bytes,
-        }));
+        }))?;
+        return end();
     }
     answer(format!(
         "removed {}, {}: {} freed, {} left\n",
@@ -132,7 +144,8 @@ fn gc(typed: &Typed, stores: &[LocalStore], asked: &Gc) -> Result<End> {
         phrase::count(total.blobs as u64, "blob", "blobs"),
         phrase::size(total.freed_bytes),
         phrase::size(total.kept_bytes)
-    ))
+    ))?;
+    end()
 }
 
 fn verify(stores: &[LocalStore], asked: &CacheVerify) -> Result<End> {
@@ -154,12 +167,12 @@ fn verify(stores: &[LocalStore], asked: &CacheVerify) -> Result<End> {
     if asked.json.json {
         let damaged: Vec<Value> =
             all.damaged.iter().map(|one| json!({"path": one.path, "reason": one.reason})).collect();
-        let repaired = asked.repair && !sound;
+        let repaired = !sound && all.damaged.iter().all(|one| one.is_aside);
         document(&json!({"ok": sound, "checked": all.checked, "damaged": damaged, "repaired": repaired}))?;
     } else {
-        let aside = if asked.repair { " (put aside)" } else { "" };
+        let aside = |one: &Damage| if one.is_aside { " (put aside)" } else { "" };
         let mut text: String =
-            all.damaged.iter().map(|one| format!("{}: {}{aside}\n", one.path, one.reason)).collect();
+            all.damaged.iter().map(|one| format!("{}: {}{}\n", one.path, one.reason, aside(one))).collect();
         let checked = phrase::count(all.checked as u64, "entry", "entries");
         let _ = match sound {
             true => writeln!(text, "{checked} checked, all sound"),
@@ -297,13 +310,22 @@ fn of_target(workspace: &Workspace, word: &str) -> Result<Vec<[u8; 32]>> {
 
 fn clear(folder: &Path, stores: &[LocalStore], json: Json) -> Result<End> {
     let usage = usage(stores)?;
+    let mut pinned = 0;
     for store in stores {
+        pinned += store.list().map_or(0, |all| all.iter().filter(|one| one.pinned).count());
         store.clear().map_err(wrong)?;
     }
     let bytes = total_bytes(&usage);
     if json.json {
         let (results, blobs) = (usage.results, usage.blobs);
-        return document(&json!({"results": results, "blobs": blobs, "freed_bytes": bytes}));
+        return document(
+            &json!({"results": results, "blobs": blobs, "pinned": pinned, "freed_bytes": bytes}),
+        );
     }
-    answer(format!("removed {} from {}: {} freed\n", entries(&usage), folder.display(), phrase::size(bytes)))
+    let kept = match pinned {
+        0 => String::new(),
+        _ => format!(" ({} of them kept as generations)", phrase::count(pinned as u64, "result", "results")),
+    };
+    let freed = phrase::size(bytes);
+    answer(format!("removed {}{kept} from {}: {freed} freed\n", entries(&usage), folder.display()))
 }

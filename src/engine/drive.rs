@@ -129,7 +129,7 @@ pub struct State<'a> {
     /// Who owns the terminal.
     on_terminal: Option<Node>,
     /// What is kept as a generation, once it is published.
-    pub generations: Vec<(Node, Digest)>,
+    pub generations: Vec<Node>,
     /// Fresh nodes that are still to be told of.
     untold: Vec<Node>,
     /// What was hinted at during the run.

@@ -54,20 +54,36 @@ pub fn list(store: &LocalStore, owner: &str) -> Result<Vec<Generation>, StoreErr
     Ok(all)
 }
 
-/// Takes up a new generation, and lets go of what `retain` does not ask for any more.
+/// Lets go of what `retain` does not ask for any more.
 ///
 /// # Errors
 /// The cache cannot be read or written.
-pub fn keep(
-    store: &LocalStore,
-    owner: &str,
-    digest: &Digest,
-    retain: Retain,
-    now_unix_ms: u64,
-) -> Result<(), StoreError> {
-    store.pin(digest, owner)?;
+pub fn thin(store: &LocalStore, owner: &str, retain: Retain, now_unix_ms: u64) -> Result<(), StoreError> {
     for generation in surplus(&list(store, owner)?, retain, now_unix_ms) {
         store.unpin(&generation.digest, owner)?;
+    }
+    Ok(())
+}
+
+/// Lets go of what no target of the workspace asks for any more: `retain` may ask for less than it did, or be gone.
+///
+/// # Errors
+/// The cache cannot be read or written.
+pub fn thin_all(store: &LocalStore, workspace: &Workspace, now_unix_ms: u64) -> Result<(), StoreError> {
+    let owners = store.pin_owners()?;
+    for action in &workspace.graph.actions {
+        let owner = owner(workspace, &action.name);
+        if !owners.has(&owner) {
+            continue;
+        }
+        match action.rare().retain {
+            Some(retain) => thin(store, &owner, retain, now_unix_ms)?,
+            None => {
+                for generation in list(store, &owner)?.iter().filter(|one| !one.is_pinned) {
+                    store.unpin(&generation.digest, &owner)?;
+                }
+            }
+        }
     }
     Ok(())
 }

@@ -380,12 +380,12 @@ pub(super) fn settle(drive: &mut Drive<'_, '_>) {
         drive.warn(format!("results were not stored in the cache: {why}"));
     }
     let store = &cache.store;
-    for (node, digest) in std::mem::take(&mut drive.state.generations) {
+    for node in std::mem::take(&mut drive.state.generations) {
         let action = &drive.shared.workspace.graph.actions[drive.plan.actions[node.index()] as usize];
         let owner = generations::owner(drive.shared.workspace, &action.name);
         let retain = action.rare().retain.unwrap_or_default();
-        if let Err(error) = generations::keep(store, &owner, &digest, retain, super::drive::unix_ms()) {
-            drive.warn(format!("no generation of `{}` is kept: {error}", action.name));
+        if let Err(error) = generations::thin(store, &owner, retain, super::drive::unix_ms()) {
+            drive.warn(format!("old generations of `{}` stay: {error}", action.name));
         }
     }
     let used = std::mem::take(&mut drive.state.used);
@@ -396,8 +396,9 @@ pub(super) fn settle(drive: &mut Drive<'_, '_>) {
             max_age_ms: declared.max_age_ms,
             ..SweepPolicy::unlimited(now_unix_ms)
         };
-        if let Err(error) = store.sweep_if_needed(&policy) {
-            drive.warn(format!("the cache could not be swept: {error}"));
+        let swept = store.sweep_if_needed(&policy).map_err(|error| error.to_string());
+        if let Some(trouble) = swept.map_or_else(Some, |swept| swept?.trouble) {
+            drive.warn(format!("the cache could not be swept: {trouble}"));
         }
     }
 }

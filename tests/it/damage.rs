@@ -401,6 +401,31 @@ fn a_full_cache_disk_costs_the_entry_and_nothing_else() {
 }
 
 #[test]
+fn what_is_too_large_for_the_disk_of_the_cache_costs_no_other_entry() {
+    let copies: String = (0..4)
+        .map(|n| format!("[target.s{n}]\ninputs = [\"in\"]\noutputs = [\"s{n}\"]\nrun = \"cp in s{n}; echo {n} >> s{n}\"\n"))
+        .collect();
+    let space = Space::new(&format!(
+        "{copies}[target.large]\nafter = [\"s0\", \"s1\"]\ninputs = [\"in\"]\noutputs = [\"l\"]\nrun = \"head -c 3000000 /dev/zero > l\"\n\
+         [target.all]\ndeps = [\"s0\", \"s1\", \"large\", \"s2\", \"s3\"]\n"
+    ));
+    space.write("in", "1");
+    let Some(_mounted) = Mounted::tmpfs(&space.cache, "size=1M") else {
+        return skipped("no file system can be mounted here");
+    };
+    let run = space.build(&["all"]);
+    assert_eq!(run.warnings().iter().filter(|said| said.contains("not stored")).count(), 1, "{run}");
+    for name in ["s0", "s1", "s2", "s3", "l"] {
+        remove(&space.path(name));
+    }
+    let outcomes = space.build(&["all"]).outcomes();
+    for name in ["s0", "s1", "s2", "s3"] {
+        assert_eq!(outcomes[name], "cached", "{name}");
+    }
+    assert_eq!(outcomes["large"], "executed");
+}
+
+#[test]
 fn a_full_workspace_disk_fails_the_action_and_the_next_build_is_right() {
     let space = Space::new("[target.t]\ninputs = [\"in\"]\noutputs = [\"o\"]\nrun = \"cat in in in > o\"\n");
     let iactfile = space.read("Iactfile.toml");

@@ -299,3 +299,54 @@ fn a_link_whose_end_cannot_be_looked_at_is_no_link_to_nothing() {
         }
     }
 }
+
+/// A sweep and a repair remove what is of no use. Of what could not be looked at just now nobody knows.
+#[test]
+fn a_sweep_or_a_repair_that_cannot_read_removes_nothing() {
+    if !traces() {
+        return skipped("no strace, or it may not trace");
+    }
+    let mut tries = tries("sweeps", 60);
+    let mut dice = Dice::new(tries.seed);
+    let kept = "[target.kept]\ninputs = [\"in\"]\noutputs = [\"out/kept\"]\nretain = { last = 2 }\n\
+                run = \"mkdir -p out/kept/d; for i in 1 2 3 4 5 6; do cat in > out/kept/$i; echo $i > out/kept/d/$i; done\"\n";
+    let space = Space::new(&format!("{}{kept}", crate::project::IACTFILE));
+    for content in ["1\n", "2\n"] {
+        space.write("in", content);
+        space.build(&["all", "kept"]);
+    }
+    let entries = || {
+        let all = space.cache_files().into_iter();
+        all.filter(|path| ["/ac/", "/cas/"].iter().any(|kind| path.to_string_lossy().contains(kind)))
+            .collect::<Vec<_>>()
+    };
+    let before = entries();
+    // Old enough for anything that nobody seems to need.
+    for path in &before {
+        crate::space::set_time(path, 1_000_000_000);
+    }
+    const READS: [(&str, &[&str]); 4] = [
+        ("openat", &["EIO", "ENFILE", "EMFILE", "EACCES"]),
+        ("read", &["EIO"]),
+        ("getdents64", &["EIO"]),
+        ("newfstatat,statx,fstat", &["EIO", "EACCES"]),
+    ];
+    while tries.done < tries.count {
+        let (call, errors) = READS[dice.below(READS.len())];
+        let error = errors[dice.below(errors.len())];
+        let when = 1 + dice.below(if call.starts_with("newfstatat") { 800 } else { 90 });
+        let inject = format!("inject={call}:error={error}:when={when}");
+        let log = space.base().join("strace.log");
+        let wrapper = ["strace", "-f", "-qq", "-y", "-o", log.to_str().unwrap(), "-e", &inject];
+        let verb: &[&str] = if dice.one_in(2) { &["cache", "gc"] } else { &["cache", "verify", "--repair"] };
+        space.iact(["cache", "gc"]).run();
+        let _ = std::fs::remove_file(space.cache.join("stock"));
+        let run = space.iact(verb).below(&wrapper).limit(60).run();
+        let lines = std::fs::read_to_string(&log).unwrap_or_default();
+        let injected = lines.lines().find(|line| line.contains("(INJECTED)")).unwrap_or_default();
+        assert_eq!(entries(), before, "seed {}, {call} {error} {when}: {injected}\n{run}", tries.seed);
+        tries.done += 1;
+    }
+    space.iact(["artifact", "verify", "kept"]).run().expect_code(0);
+    tries.held();
+}

@@ -7,7 +7,7 @@ use rustc_hash::FxHashSet;
 
 use super::Entry;
 use crate::folder::Folder;
-use crate::gc::SweepPolicy;
+use crate::gc::{Needs, SweepPolicy};
 use crate::local::{EntryPath, LocalStore};
 use crate::stock::{self, SHARDS, Stock};
 use crate::store::StoreError;
@@ -48,7 +48,7 @@ impl LocalStore {
         let [results, blobs] = came;
         let mut wanted: FxHashSet<[u8; 32]> = FxHashSet::default();
         for result in &results {
-            let Some(needed) = self.blobs_of(&result.hash) else { return Ok(None) };
+            let Ok(Needs::Known(needed)) = self.needs(&result.hash) else { return Ok(None) };
             for digest in needed.iter().filter(|digest| digest.size > 0) {
                 let path = EntryPath::blob(&digest.hash);
                 let facts =
@@ -58,7 +58,7 @@ impl LocalStore {
                 }
                 wanted.insert(digest.hash);
             }
-            stock.oldest_unix_ms = stock.oldest_unix_ms.min(result.changed_unix_ms());
+            stock.oldest_unix_ms = stock.oldest_unix_ms.min(result.changed_unix_ms().min(policy.now_unix_ms));
         }
         for blob in blobs.iter().filter(|blob| !wanted.contains(&blob.hash)) {
             stock.orphan_unix_ms = stock.orphan_unix_ms.min(blob.changed_unix_ms());

@@ -147,14 +147,16 @@ fn verifying_names_all_damage_and_repairs_it_on_request() {
         fs::write(path, bytes).unwrap();
         harmed.push(path.strip_prefix(&space.cache).unwrap().to_owned());
     }
-    fs::write(space.cache.join("cas/ff-stray"), "").unwrap();
+    fs::write(space.cache.join("cas/ff-stray"), "stray").unwrap();
     harmed.push("cas/ff-stray".into());
     let found = store.verify(&VerifyOptions { repair: true, ..EVERYTHING }).unwrap().damaged;
     for path in &harmed {
         assert!(found.iter().any(|damage| Path::new(&damage.path) == path), "{}", path.display());
     }
+    assert!(found.iter().all(|damage| damage.is_aside), "{found:?}");
     let left = store.verify(&EVERYTHING).unwrap().damaged;
-    assert!(left.iter().all(|damage| damage.path == "cas/ff-stray"), "{left:?}");
+    assert_eq!(left, []);
+    assert_eq!(fs::read_to_string(space.cache.join("quarantine/cas-ff-stray")).unwrap(), "stray");
     let sample = store.verify(&VerifyOptions { one_in: 1 << 40, ..EVERYTHING }).unwrap();
     assert!(sample.checked < 20 + blobs.len() / 2);
 }
@@ -174,4 +176,27 @@ fn a_result_whose_blobs_are_gone_is_found_out_before_anything_changes() {
     assert!(space.restore(&store, &result).is_err());
     assert_eq!(space.read("out/b"), "mine");
     assert!(!space.root.join("out/a").exists());
+}
+
+#[test]
+fn a_file_in_the_place_of_any_folder_of_the_cache_makes_room() {
+    for place in ["ac", "cas", "tmp", "quarantine", "pins", "ac/xx", "cas/xx"] {
+        let space = Space::new();
+        space.write("out/a", "1");
+        let (result, _) = space.keep(&space.store(), "x", &["out/a"]);
+        let hex =
+            if place.starts_with("ac") { action("x").hex() } else { result.blobs().next().unwrap().hex() };
+        let place = space.cache.join(place.replace("xx", &hex[..2]));
+        let _ = fs::remove_dir_all(&place);
+        fs::write(&place, "in the way").unwrap();
+        let store = space.store();
+        store.usage().unwrap();
+        store.verify(&EVERYTHING).unwrap();
+        let _ = hit(&store, "x").map(|result| space.restore(&store, &result).is_ok());
+        space.keep(&store, "x", &["out/a"]);
+        store.pin(&action("x"), "somebody").unwrap();
+        store.sweep(&iact_cache::SweepPolicy::unlimited(1)).unwrap();
+        space.restore(&store, &hit(&store, "x").unwrap()).unwrap();
+        assert_eq!(store.verify(&EVERYTHING).unwrap().damaged, [], "{}", place.display());
+    }
 }

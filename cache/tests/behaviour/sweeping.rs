@@ -110,6 +110,80 @@ fn a_young_blob_without_a_result_is_left_alone() {
 }
 
 #[test]
+fn no_result_goes_to_make_room_for_blobs_without_one() {
+    let space = Space::new();
+    let store = space.store();
+    let orphan = store.batch();
+    orphan.put_bytes(&[7; 100_000]);
+    orphan.commit().unwrap();
+    fill(&store, "r0");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
+    let limits = SweepPolicy { max_bytes: Some(50_000), ..SweepPolicy::unlimited(now) };
+    store.sweep(&limits).unwrap();
+    assert_eq!(names(&store), ["r0"]);
+    store.sweep(&SweepPolicy { now_unix_ms: now + 4_000_000, ..limits }).unwrap();
+    assert_eq!((names(&store), store.usage().unwrap().blobs), (vec!["r0".to_owned()], 1));
+}
+
+#[test]
+fn what_a_wrong_clock_dated_goes_as_if_used_when_it_was_first_seen() {
+    let space = Space::new();
+    let store = space.store();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let later = |days: u64| now.as_millis() as u64 + days * 86_400_000;
+    for n in 0..3 {
+        fill(&store, &format!("r{n}"));
+    }
+    let ahead = std::time::SystemTime::now() + std::time::Duration::from_secs(400 * 86_400);
+    for file in
+        crate::files(&space.cache.join("ac")).into_iter().chain(crate::files(&space.cache.join("cas")))
+    {
+        fs::File::open(file).unwrap().set_modified(ahead).unwrap();
+    }
+    store.record_uses(&[action("r1")], later(300)).unwrap();
+    let aged =
+        |days| SweepPolicy { max_age_ms: Some(30 * 86_400_000), ..SweepPolicy::unlimited(later(days)) };
+    store.sweep(&aged(1)).unwrap();
+    assert_eq!(names(&store), ["r0", "r1", "r2"]);
+    store.record_uses(&[action("r2")], later(20)).unwrap();
+    store.sweep(&aged(40)).unwrap();
+    assert_eq!(names(&store), ["r2"]);
+}
+
+/// Whoever may do anything can still not remove what is immutable.
+#[test]
+fn what_cannot_be_removed_costs_only_itself() {
+    let space = Space::new();
+    let store = space.store();
+    for n in 0..6 {
+        fill(&store, &format!("r{n}"));
+        store.record_uses(&[action(&format!("r{n}"))], LATER - 100 + n).unwrap();
+    }
+    let fixed = space.cache.join("ac").join(&action("r0").hex()[..2]).join(action("r0").hex());
+    let chattr = |flag: &str| {
+        std::process::Command::new("chattr")
+            .arg(flag)
+            .arg(&fixed)
+            .output()
+            .is_ok_and(|ran| ran.status.success())
+    };
+    if !chattr("+i") {
+        println!("skipped: no file can be made immutable");
+        return;
+    }
+    let swept = store.sweep(&SweepPolicy { max_bytes: Some(0), ..policy() }).unwrap();
+    let (names, usage) = (names(&store), store.usage().unwrap());
+    let blob = store.read_blob(&hit(&store, "r0").unwrap().stdout.unwrap(), &mut Vec::new());
+    assert!(chattr("-i"));
+    assert_eq!((names, swept.results, swept.blobs), (vec!["r0".to_owned()], 5, 5));
+    assert!(swept.trouble.unwrap().contains("Operation not permitted"));
+    assert_eq!(swept.kept_bytes, usage.blob_bytes + usage.result_bytes);
+    blob.unwrap();
+    store.sweep(&SweepPolicy { max_bytes: Some(0), ..policy() }).unwrap();
+    assert_eq!(store.usage().unwrap(), iact_cache::Usage::default());
+}
+
+#[test]
 fn a_run_pays_for_a_sweep_only_when_the_limit_is_exceeded() {
     let space = Space::new();
     let store = space.store();

@@ -67,7 +67,7 @@ impl Drive<'_, '_> {
                 self.shared.outdate_services(self.plan.actions[node.index()]);
             }
             self.state.used.extend(done.fingerprint);
-            self.state.generations.extend(done.generation.map(|digest| (node, digest)));
+            self.state.generations.extend(done.generation.map(|_| node));
         }
         let log = done.log.as_ref().map(|_| self.shared.log_path(&name).1);
         let finished = Finished {

@@ -1,7 +1,8 @@
 //! The local cache as a run uses it: what is stored waits until much of it can be published at once.
 
-use iact_cache::{Batch, LocalStore};
-use std::sync::RwLock;
+use iact_cache::{Batch, LocalStore, StoreError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 /// Bytes that may wait for the flush before a worker publishes them.
 const WORTH_PUBLISHING_BYTES: u64 = 256 << 20;
@@ -13,14 +14,34 @@ pub struct Cache {
     /// Whether it may be read.
     pub read: bool,
     /// What is to be published; workers add under a read lock.
-    batch: Option<RwLock<(Batch, u64)>>,
+    batch: Option<RwLock<Batch>>,
+    /// How much was added since the last publishing.
+    added: AtomicU64,
+    /// Why something of it was not.
+    trouble: Mutex<Option<String>>,
+}
+
+/// What one action stores: all of it or nothing. Nothing is published meanwhile.
+pub struct Part<'c> {
+    /// To be added to.
+    pub batch: Batch,
+    cache: &'c Cache,
+    _whole: RwLockReadGuard<'c, Batch>,
+}
+
+impl Part<'_> {
+    /// Adds it to what will be published; `false`: there was trouble, which is told with the next publishing.
+    pub fn join(self) -> bool {
+        let joined = self.batch.join();
+        joined.map_err(|error| self.cache.note(&error)).is_ok()
+    }
 }
 
 impl Cache {
     /// A cache that may be read, written, or both.
     pub fn new(store: LocalStore, read: bool, write: bool) -> Self {
-        let batch = write.then(|| RwLock::new((store.batch(), 0)));
-        Self { store, read, batch }
+        let batch = write.then(|| RwLock::new(store.batch()));
+        Self { store, read, batch, added: AtomicU64::new(0), trouble: Mutex::default() }
     }
 
     /// Whether results may be stored.
@@ -28,40 +49,44 @@ impl Cache {
         self.batch.is_some()
     }
 
-    /// Adds to what will be published.
-    pub fn with_batch<T>(&self, add: impl FnOnce(&Batch) -> T) -> Option<T> {
-        let batch = self.batch.as_ref()?.read().expect("no panic while adding");
-        Some(add(&batch.0))
+    /// Begins to store what one action made.
+    pub fn part(&self) -> Option<Part<'_>> {
+        let whole = self.batch.as_ref()?.read().expect("no panic while adding");
+        Some(Part { batch: whole.part(), cache: self, _whole: whole })
     }
 
     /// Counts what was added; whether it is worth publishing now.
     pub fn added(&self, bytes: u64) -> bool {
-        let Some(batch) = &self.batch else { return false };
-        let mut batch = batch.write().expect("no panic while adding");
-        batch.1 += bytes.max(1);
-        batch.1 > WORTH_PUBLISHING_BYTES
+        let bytes = bytes.max(1);
+        self.added.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > WORTH_PUBLISHING_BYTES
     }
 
     /// Whether something waits to be published.
     pub fn has_pending(&self) -> bool {
-        self.batch.as_ref().is_some_and(|batch| batch.read().expect("no panic while adding").1 > 0)
+        self.added.load(Ordering::Relaxed) > 0
     }
 
     /// Publishes everything added so far.
     ///
     /// # Errors
-    /// Why nothing was stored.
+    /// Why nothing was stored, or something was not.
     pub fn publish(&self) -> Result<(), String> {
         let Some(batch) = &self.batch else { return Ok(()) };
-        let full = {
-            let mut batch = batch.write().expect("no panic while adding");
-            if batch.1 == 0 {
-                return Ok(());
-            }
-            batch.1 = 0;
-            std::mem::replace(&mut batch.0, self.store.batch())
-        };
-        tracing::debug!("publishing what was stored");
-        full.commit().map(drop).map_err(|error| error.to_string())
+        if self.has_pending() {
+            let full = {
+                let mut batch = batch.write().expect("no panic while adding");
+                self.added.store(0, Ordering::Relaxed);
+                std::mem::replace(&mut *batch, self.store.batch())
+            };
+            tracing::debug!("publishing what was stored");
+            full.commit().map_err(|error| error.to_string())?;
+        }
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    }
+
+    /// The first trouble is the one to tell.
+    fn note(&self, error: &StoreError) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.get_or_insert_with(|| error.to_string());
     }
 }

@@ -8,13 +8,13 @@
 use super::{Ran, Step};
 use crate::content::{Content, ContentKind};
 use crate::engine::job::{Event, Job, MadeFile, Watched};
-use crate::engine::shared::Shared;
+use crate::engine::shared::{Cache, Shared};
 use crate::engine::{generations, leak};
 use crate::log::LogReader;
 use crate::report::Outcome;
 use crate::scan::read::Present;
 use iact_cache::{
-    CollectError, Collected, Digest, Keep, Node, OutputEntry, OutputFile, OutputKind, StoredResult,
+    Batch, CollectError, Collected, Digest, Keep, Node, OutputEntry, OutputFile, OutputKind, StoredResult,
 };
 use std::io::Write;
 
@@ -33,10 +33,9 @@ impl Step<'_, '_> {
         let cache = self.shared.cache.as_ref().filter(|cache| (storable || retained) && cache.writes());
         let function = self.shared.workspace.digest_function();
         let collect = |keep: Keep<'_>| self.shared.outputs.collect(&paths, keep, self.shared.io_threads);
-        let collected = match cache.and_then(|cache| cache.with_batch(|batch| collect(Keep::In(batch)))) {
-            Some(collected) => collected,
-            None => collect(Keep::DigestsOnly(function)),
-        };
+        let part = cache.and_then(Cache::part);
+        let collected =
+            collect(part.as_ref().map_or(Keep::DigestsOnly(function), |part| Keep::In(&part.batch)));
         let collected = match collected {
             Ok(collected) => collected,
             Err(CollectError::MissingOutput(path)) => {
@@ -44,12 +43,16 @@ impl Step<'_, '_> {
             }
             Err(error) => return self.fail(error.to_string()),
         };
-        if cache.is_some() {
-            let result = self.result(job, &collected);
+        if let Some(part) = part {
+            let result = self.result(job, &collected, &part.batch);
             if storable {
-                self.store(job, &result);
+                self.store(job, &result, &part.batch);
             }
-            self.keep_generation(job, &result);
+            let generation = self.generation(job, &result);
+            generation.iter().for_each(|digest| part.batch.put_result(digest, &result));
+            if part.join() {
+                self.pin(job, generation);
+            }
             let bytes = collected.files.iter().map(|file| file.facts.size).sum();
             self.publish_if_many(bytes);
         } else if retained {
@@ -59,8 +62,8 @@ impl Step<'_, '_> {
         self.done.outcome = Some(Outcome::Executed);
     }
 
-    fn result(&mut self, job: &Job<'_>, collected: &Collected) -> StoredResult {
-        let streams = self.log_blobs(job);
+    fn result(&mut self, job: &Job<'_>, collected: &Collected, batch: &Batch) -> StoredResult {
+        let streams = self.log_blobs(job, batch);
         StoredResult {
             outputs: collected.outputs.clone(),
             stdout: streams[0],
@@ -72,17 +75,30 @@ impl Step<'_, '_> {
         }
     }
 
-    /// Keeps the result as a generation too, if there are any.
+    /// Keeps a result that was restored as a generation too, if there are any.
     pub(super) fn keep_generation(&mut self, job: &Job<'_>, result: &StoredResult) {
-        let Some(cache) = self.shared.cache.as_ref().filter(|cache| cache.writes()) else { return };
-        if job.action.rare().retain.is_none() {
-            return;
+        let Some(digest) = self.generation(job, result) else { return };
+        let Some(part) = self.shared.cache.as_ref().and_then(Cache::part) else { return };
+        if part.batch.put_again(&digest, result) && part.join() {
+            self.pin(job, Some(digest));
+            self.publish_if_many(0);
         }
+    }
+
+    fn generation(&self, job: &Job<'_>, result: &StoredResult) -> Option<Digest> {
         let owner = generations::owner(self.shared.workspace, &job.action.name);
-        let digest = generations::digest(self.shared.workspace.digest_function(), &owner, result);
-        cache.with_batch(|batch| batch.put_result(&digest, result));
-        self.done.generation = Some(digest);
-        self.publish_if_many(0);
+        let function = self.shared.workspace.digest_function();
+        job.action.rare().retain.map(|_| generations::digest(function, &owner, result))
+    }
+
+    /// The pin comes before the result: no sweep finds one without the other.
+    fn pin(&mut self, job: &Job<'_>, generation: Option<Digest>) {
+        let (Some(digest), Some(cache)) = (generation, &self.shared.cache) else { return };
+        let owner = generations::owner(self.shared.workspace, &job.action.name);
+        match cache.store.pin(&digest, &owner) {
+            Ok(()) => self.done.generation = Some(digest),
+            Err(error) => self.warn(format!("no generation of `{}` is kept: {error}", job.action.name)),
+        }
     }
 
     fn publish_if_many(&self, bytes: u64) {
@@ -91,8 +107,7 @@ impl Step<'_, '_> {
         }
     }
 
-    fn store(&mut self, job: &Job<'_>, result: &StoredResult) {
-        let cache = self.shared.cache.as_ref().expect("whoever stores has one");
+    fn store(&mut self, job: &Job<'_>, result: &StoredResult, batch: &Batch) {
         let Some(mut digest) = self.done.fingerprint else { return };
         if job.action.depfile.is_some() {
             let key = self.path_set_key(job);
@@ -106,13 +121,13 @@ impl Step<'_, '_> {
             digest = full;
             self.done.fingerprint = Some(full);
             let set = StoredResult { exports, ..StoredResult::default() };
-            cache.with_batch(|batch| batch.put_result(&key, &set));
+            batch.put_result(&key, &set);
         }
-        cache.with_batch(|batch| batch.put_result(&digest, result));
+        batch.put_result(&digest, result);
     }
 
     /// The command's output as blobs: standard output, standard error.
-    fn log_blobs(&mut self, job: &Job<'_>) -> [Option<Digest>; 2] {
+    fn log_blobs(&mut self, job: &Job<'_>, batch: &Batch) -> [Option<Digest>; 2] {
         if self.done.log.is_none() {
             return [None, None];
         }
@@ -125,12 +140,7 @@ impl Step<'_, '_> {
             for (file, blob) in files.iter_mut().zip(&mut blobs) {
                 file.flush()?;
                 std::io::Seek::rewind(file)?;
-                let cache = self
-                    .shared
-                    .cache
-                    .as_ref()
-                    .and_then(|cache| cache.with_batch(|batch| batch.put_file(file)));
-                *blob = cache.transpose()?.map(|(digest, _)| digest).filter(|digest| digest.size > 0);
+                *blob = Some(batch.put_file(file)?.0).filter(|digest| digest.size > 0);
             }
             Ok(blobs)
         };

@@ -1,0 +1,147 @@
+//! How those who store and a sweep beside them lose nothing to each other.
+//!
+//! Whoever stores a result may rely on blobs that are there already, and a sweep may find just those to be of no use to
+//! anybody. So:
+//!
+//! - A blob that is relied on is *held*: from the first look to the end of publishing it has a second name among the files of
+//!   the process, and is put back when the first one has gone. Where there are no second names (hard links), it is written anew.
+//! - Publishing happens under a lock that all who publish share. A held blob gets another time of change there, a new one is
+//!   another file.
+//! - A sweep lists the blobs, waits until nobody publishes, and lists the results: a result it does not see relies on no blob as
+//!   it was listed.
+//! - A sweep moves a blob aside, looks, and puts back what is not as it was listed.
+//!
+//! Without locks or links (some network file systems) a result may lack a blob in the end: a miss. Refused: builds that wait for
+//! a sweep, or a sweep for builds; publishing is over in a moment.
+#![allow(clippy::disallowed_methods, reason = "shell: names, times and locks of the cache's files, waits")]
+
+use std::io;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{AtFlags, FlockOperation, Timespec, Timestamps, UTIME_OMIT};
+use rustix::io::Errno;
+
+use crate::batch::rename_into;
+use crate::chaos::{Bug, planted};
+use crate::digest::Digest;
+use crate::folder::{FileFacts, Folder, facts_of};
+use crate::local::{EntryPath, Local};
+use crate::lock::Scratch;
+use crate::ops;
+use crate::stock::now_ns;
+
+/// Nobody publishes for longer, unless he was stopped.
+const PUBLISHING: Duration = Duration::from_secs(20);
+
+impl Local {
+    /// Gives a sound blob a second name among the files of this process; `None`: it has to be written.
+    ///
+    /// Content is read once; after that the file's facts vouch for it as long as this process lives.
+    pub(crate) fn hold(&self, blob: &Digest) -> Option<(Arc<Scratch>, Vec<u8>)> {
+        let folder = self.folder().ok()??;
+        let scratch = self.scratch().ok()?;
+        let name = scratch.fresh_name();
+        let path = EntryPath::blob(&blob.hash);
+        let none = AtFlags::empty();
+        rustix::fs::linkat(folder, path.as_bytes(), scratch.folder(), name.as_slice(), none).ok()?;
+        if planted(Bug::NoHealing) || self.is_sound(scratch.folder(), &name, blob) {
+            return Some((scratch, name));
+        }
+        let _ = scratch.folder().remove(&name);
+        None
+    }
+
+    /// Whether the file `name` is this blob.
+    pub(crate) fn is_sound(&self, folder: &Folder, name: &[u8], blob: &Digest) -> bool {
+        let Ok(file) = folder.open_file(name) else { return false };
+        let Ok(facts) = facts_of(&file) else { return false };
+        if facts.size != blob.size || !facts.is_file() {
+            return false;
+        }
+        let verified = || self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if verified().get(blob).is_some_and(|known| is_same_file(known, &facts)) {
+            return true;
+        }
+        let sound = ops::digest_file(self.options.digest, &file).is_ok_and(|found| found == *blob);
+        if sound {
+            verified().insert(*blob, facts);
+        }
+        sound
+    }
+
+    /// Makes sure that a held blob is where it belongs, for a result that is about to be published; whether it had gone.
+    pub(crate) fn renew(
+        &self,
+        folder: &Folder,
+        scratch: &Folder,
+        (blob, name): (&Digest, &[u8]),
+    ) -> io::Result<bool> {
+        let path = EntryPath::blob(&blob.hash);
+        let now_ns = now_ns();
+        let keep = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+        let now = Timespec { tv_sec: now_ns / 1_000_000_000, tv_nsec: now_ns % 1_000_000_000 };
+        let times = Timestamps { last_access: keep, last_modification: now };
+        if rustix::fs::utimensat(folder, path.as_bytes(), &times, AtFlags::SYMLINK_NOFOLLOW).is_err() {
+            rename_into(folder, scratch, name, &path)?;
+            return Ok(true);
+        }
+        if let Some(known) = self.verified.lock().unwrap_or_else(PoisonError::into_inner).get_mut(blob) {
+            known.mtime_ns = now_ns;
+        }
+        Ok(false)
+    }
+}
+
+/// Another name changes a file's `ctime`: it says nothing here.
+fn is_same_file(known: &FileFacts, now: &FileFacts) -> bool {
+    (known.dev, known.ino, known.size, known.mtime_ns) == (now.dev, now.ino, now.size, now.mtime_ns)
+}
+
+/// Held while blobs and results get their names. A file system without locks gives none.
+pub(crate) fn publishing(folder: &Folder) -> Option<Folder> {
+    let lock = folder.beneath(b"").ok()?;
+    rustix::io::retry_on_intr(|| rustix::fs::flock(&lock, FlockOperation::LockShared)).ok()?;
+    Some(lock)
+}
+
+/// Waits until everybody who publishes has come to the end, and keeps others from beginning; `None`: somebody does not end.
+pub(crate) fn await_publishing(folder: &Folder) -> io::Result<Option<Folder>> {
+    let lock = folder.beneath(b"")?;
+    let began = Instant::now();
+    while rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+        if began.elapsed() > PUBLISHING {
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(Some(lock))
+}
+
+/// Removes a blob that still is as it was listed; whether it has gone. What somebody relies on since is put back.
+pub(crate) fn remove_blob(
+    folder: &Folder,
+    scratch: Option<&Folder>,
+    hash: &[u8; 32],
+    listed: &FileFacts,
+) -> io::Result<bool> {
+    let path = EntryPath::blob(hash);
+    let is_listed = |now: FileFacts| is_same_file(listed, &now);
+    let Some(scratch) = scratch else {
+        return match folder.facts(path.as_bytes())? {
+            Some(now) if is_listed(now) => folder.remove(path.as_bytes()).map(|()| true),
+            now => Ok(now.is_none()),
+        };
+    };
+    match rustix::fs::renameat(folder, path.as_bytes(), scratch, b"aside".as_slice()) {
+        Err(Errno::NOENT) => return Ok(true),
+        moved => moved?,
+    }
+    match scratch.facts(b"aside")? {
+        Some(now) if !is_listed(now) => {
+            rustix::fs::renameat(scratch, b"aside".as_slice(), folder, path.as_bytes())?;
+            Ok(false)
+        }
+        _ => scratch.remove(b"aside").map(|()| true),
+    }
+}

@@ -1,0 +1,183 @@
+//! Whether everything in a cache is what it should be.
+//!
+//! Safe beside builds and sweeps: what goes meanwhile is not damaged, and what cannot be read just now is told and stays.
+#![allow(clippy::disallowed_methods, reason = "shell: lists and reads the cache's files")]
+
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+use super::Entry;
+use crate::digest::decode_hex;
+use crate::folder::{FileFacts, Folder};
+use crate::gc::Needs;
+use crate::local::{EntryPath, LocalStore, ReadEntry};
+use crate::ops;
+use crate::own::move_aside;
+use crate::restore::is_in_the_way;
+use crate::store::{Store, StoreError};
+
+/// How thoroughly to verify.
+#[derive(Clone, Copy, Debug)]
+pub struct VerifyOptions {
+    /// Reads one blob of so many; 1: all of them.
+    pub one_in: u64,
+    /// Which ones, if not all.
+    pub seed: u64,
+    /// Puts aside what is damaged.
+    pub repair: bool,
+    /// How many threads may read at once.
+    pub threads: usize,
+}
+
+/// What verifying found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// How many entries were read.
+    pub checked: usize,
+    /// What is wrong, by path.
+    pub damaged: Vec<Damage>,
+}
+
+/// An entry that is not what it should be.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Damage {
+    /// Relative to the cache.
+    pub path: String,
+    /// What is wrong.
+    pub reason: String,
+    /// Whether it was put aside.
+    pub is_aside: bool,
+}
+
+impl LocalStore {
+    /// Reads everything, or a sample, and says what is not what it should be.
+    pub fn verify(&self, options: &VerifyOptions) -> Result<Verified, StoreError> {
+        let local = self.local();
+        let Some(folder) = local.folder()? else { return Ok(Verified::default()) };
+        let (results, mut strays) = self.entries(folder, b"ac")?;
+        let (blobs, others) = self.entries(folder, b"cas")?;
+        strays.extend(others);
+        let chosen = |entry: &Entry| {
+            let number = u64::from_le_bytes(*entry.hash.first_chunk().expect("eight of 32 bytes"));
+            number.wrapping_add(options.seed).is_multiple_of(options.one_in.max(1))
+        };
+        let blobs: Vec<Entry> = blobs.into_iter().filter(chosen).collect();
+        let checked = results.len() + blobs.len();
+        let stray = |path: Vec<u8>| Damage {
+            is_aside: options.repair && move_aside(folder, &path).is_ok(),
+            path: String::from_utf8_lossy(&path).into_owned(),
+            reason: "it is no entry of the cache".to_owned(),
+        };
+        let damaged: Mutex<Vec<Damage>> = Mutex::new(strays.into_iter().map(stray).collect());
+        let tell = |path: &EntryPath, reason: String, is_aside: bool| {
+            let damage = Damage { path: path.as_str().to_owned(), reason, is_aside };
+            damaged.lock().unwrap_or_else(PoisonError::into_inner).push(damage);
+        };
+        let report = |path: &EntryPath, reason: String, facts: &FileFacts| {
+            tell(path, reason, options.repair && local.put_aside(path, facts));
+        };
+        // It may be as good as ever: a disk, a network, a limit of this process had a bad moment.
+        let unreadable = |path: &EntryPath, error: &dyn std::fmt::Display| {
+            tell(path, format!("it cannot be read: {error}"), false);
+        };
+        let bytes = blobs.iter().map(|entry| entry.facts.size).sum();
+        ops::in_parallel(ops::threads_for(options.threads, blobs.len(), bytes), &blobs, |entry| {
+            let path = EntryPath::blob(&entry.hash);
+            match local.open_entry(&path) {
+                // What has gone meanwhile is not damaged.
+                Ok(None) => {}
+                Ok(Some((file, facts))) => match ops::digest_file(local.options.digest, &file) {
+                    Ok(found) if found.hash == entry.hash => {}
+                    Ok(found) => report(&path, format!("its content is `{found}`"), &facts),
+                    Err(error) => unreadable(&path, &error),
+                },
+                Err(error) => unreadable(&path, &error),
+            }
+            Ok::<_, StoreError>(())
+        })?;
+        for entry in &results {
+            let path = EntryPath::result(&entry.hash);
+            match self.wholeness(&entry.hash) {
+                Ok(Wholeness::Whole | Wholeness::Absent) => {}
+                Ok(Wholeness::Damaged(reason, facts)) => report(&path, reason, &facts),
+                Ok(Wholeness::Lacking) => report(&path, "a blob of it is missing".to_owned(), &entry.facts),
+                Err(error) => unreadable(&path, &error),
+            }
+        }
+        let mut damaged = damaged.into_inner().unwrap_or_else(PoisonError::into_inner);
+        damaged.sort();
+        Ok(Verified { checked, damaged })
+    }
+
+    fn wholeness(&self, action: &[u8; 32]) -> Result<Wholeness, StoreError> {
+        // Who removes results and blobs removes results first, and who stores them again stores blobs first: what lacks one
+        // twice lacks it.
+        for _ in 0..2 {
+            match self.local().read_entry(action)? {
+                ReadEntry::Absent => return Ok(Wholeness::Absent),
+                ReadEntry::Damaged { reason, facts } => return Ok(Wholeness::Damaged(reason, facts)),
+                ReadEntry::Sound { .. } => {}
+            }
+            if let Needs::Known(blobs) = self.needs(action)?
+                && self.missing_blobs(&blobs)?.is_empty()
+            {
+                return Ok(Wholeness::Whole);
+            }
+        }
+        Ok(match self.local().read_entry(action)? {
+            ReadEntry::Absent => Wholeness::Absent,
+            _ => Wholeness::Lacking,
+        })
+    }
+
+    /// The files that are named like entries, and the paths under `kind` that are not.
+    fn entries(&self, folder: &Folder, kind: &[u8]) -> Result<(Vec<Entry>, Vec<Vec<u8>>), StoreError> {
+        let (mut entries, mut strays) = (Vec::new(), Vec::new());
+        let mut walk = || -> io::Result<()> {
+            let Some(kind_folder) = child(folder, kind, &[kind], &mut strays)? else { return Ok(()) };
+            for (shard, _) in kind_folder.list()? {
+                let Some(folder) = child(&kind_folder, &shard, &[kind, &shard], &mut strays)? else {
+                    continue;
+                };
+                for (file, _) in folder.list()? {
+                    let Some(facts) = folder.facts(&file)? else { continue };
+                    match decode_hex(&file) {
+                        Some(hash) if file.starts_with(&shard) && facts.is_file() => {
+                            entries.push(Entry { hash, facts })
+                        }
+                        _ => strays.push([kind, &shard, &file].join(&b'/')),
+                    }
+                }
+            }
+            Ok(())
+        };
+        walk().map_err(|error| self.local().io(&*String::from_utf8_lossy(kind), error))?;
+        Ok((entries, strays))
+    }
+}
+
+/// What is to be said of a result.
+enum Wholeness {
+    Absent,
+    Whole,
+    Lacking,
+    Damaged(String, FileFacts),
+}
+
+/// A folder of the cache, if it is there and one.
+fn child(
+    folder: &Folder,
+    name: &[u8],
+    path: &[&[u8]],
+    strays: &mut Vec<Vec<u8>>,
+) -> io::Result<Option<Folder>> {
+    match folder.child(name) {
+        Ok(child) => Ok(Some(child)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if is_in_the_way(&error) => {
+            strays.push(path.join(&b'/'));
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
