@@ -1,7 +1,7 @@
 //! Reading folders: which files a list of patterns means, and what stands below a declared folder.
 //!
 //! Invariant: a folder is read at most once in a run however many patterns look into it; symbolic links to
-//! folders are links, never entered; `.git` and `.iact` are nobody's input. `.gitignore` files count from the
+//! folders are links, never entered; `.git`, `.iact` and a cache of iact's are nobody's input. `.gitignore` files count from the
 //! workspace's root down, with or without a repository; a user's global excludes never do. Refused:
 //! `ignore`'s own walker, which would read the same folder once for every target that looks into it.
 #![allow(clippy::disallowed_methods, reason = "shell: reads folders and .gitignore files")]
@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::io::Read;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -433,9 +433,9 @@ fn names(root: BorrowedFd<'_>, folder: &[u8], visited: &Visited) -> Result<Vec<F
         }
         Err(why) => return Err(fail(why)),
     };
-    note(visited, folder, Some(&rustix::fs::fstat(&opened).map_err(fail)?));
+    let stat = rustix::fs::fstat(&opened).map_err(fail)?;
     let mut names = Vec::new();
-    let mut dir = Dir::new(opened).map_err(fail)?;
+    let mut dir = Dir::read_from(&opened).map_err(fail)?;
     while let Some(entry) = dir.read() {
         let entry = entry.map_err(fail)?;
         let name = entry.file_name().to_bytes();
@@ -448,6 +448,20 @@ fn names(root: BorrowedFd<'_>, folder: &[u8], visited: &Visited) -> Result<Vec<F
         };
         names.extend(kind.map(|kind| (name.to_vec(), kind)));
     }
+    if names.iter().any(|(name, _)| name == b"CACHEDIR.TAG") && is_cache(opened.as_fd()) {
+        // It changes with every build, of other workspaces too.
+        return Ok(Vec::new());
+    }
+    note(visited, folder, Some(&stat));
     names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     Ok(names)
+}
+
+/// Whether a folder is a cache of iact's.
+fn is_cache(folder: BorrowedFd<'_>) -> bool {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut bytes = [0; iact_cache::TAG.len() + 1];
+    let tag = rustix::fs::openat(folder, "CACHEDIR.TAG", flags, Mode::empty());
+    let read = tag.and_then(|tag| rustix::io::read(&tag, &mut bytes));
+    read.is_ok_and(|length| &bytes[..length] == iact_cache::TAG)
 }

@@ -100,3 +100,42 @@ fn the_cache_can_be_looked_after_from_anywhere() {
     space.write("Iactfile.toml", "[target.\n");
     assert_eq!(json(&space, &["cache", "ls", "--json"], 0).as_array().unwrap().len(), 2);
 }
+
+#[test]
+fn clearing_and_verifying_beside_builds_find_no_fault() {
+    let space = chain();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let clearing = scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                space.iact(["cache", "clear"]).run().expect_code(0);
+            }
+        });
+        let verifying = scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                space.iact(["cache", "verify", "--repair"]).run().expect_code(0);
+            }
+        });
+        let builds: Vec<_> = (0..25).map(|_| space.build(&["all", "--force"]).warnings()).collect();
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        clearing.join().unwrap();
+        verifying.join().unwrap();
+        assert!(builds.iter().all(Vec::is_empty), "{builds:?}");
+    });
+}
+
+#[test]
+fn a_cache_inside_the_workspace_is_nobodys_input() {
+    let space = crate::space::Space::new(
+        "[target.t]\ninputs = [\"**\", \"!o\"]\noutputs = [\"o\"]\nrun = \"ls > o\"\n",
+    );
+    space.write("in", "1");
+    let build = || {
+        let run = space.iact(["build", "--json", "t"]).env("IACT_CACHE_DIR", space.path("own")).run();
+        run.expect_code(0).kinds()
+    };
+    build();
+    assert_eq!([build(), build()], [["up_to_date"], ["up_to_date"]]);
+    space.write("in", "2");
+    assert_eq!([build(), build()], [["executed"], ["up_to_date"]]);
+}
