@@ -17,7 +17,7 @@ use crate::plan::{Node, Plan};
 use crate::ui::phrase;
 use crate::ui::table::{Column, table};
 use crate::workspace::{Given, Workspace};
-use iact_cache::{LocalStore, OutputKind, RestoreOptions, StoreError, StoredResult};
+use iact_cache::{LocalStore, RestoreOptions, StoreError, StoredResult};
 use serde_json::json;
 use std::fmt::Write;
 use std::path::Path;
@@ -41,6 +41,7 @@ pub fn artifact(typed: &Typed, verb: &ArtifactVerb) -> Result<End> {
         ArtifactVerb::List { one, json } => kept.list(typed, &one.target, json.json),
         ArtifactVerb::Get { target, into } => {
             let chosen = kept.choose(target)?;
+            insist_on_room(&chosen, into)?;
             std::fs::create_dir_all(into).map_err(|error| wrong(&error))?;
             kept.restore(&chosen, into)?;
             // The stage was there only for a moment.
@@ -75,6 +76,16 @@ fn wrong(why: &dyn std::fmt::Display) -> Box<Error> {
 
 fn stored(error: StoreError) -> Box<Error> {
     wrong(&error)
+}
+
+/// What lies where an output would go is somebody's own.
+fn insist_on_room(chosen: &[Chosen<'_>], into: &Path) -> Result<()> {
+    let outputs = chosen.iter().flat_map(|one| &one.generation.result.outputs);
+    let mut taken =
+        outputs.map(|output| into.join(&output.path)).filter(|path| path.symlink_metadata().is_ok());
+    let Some(path) = taken.next() else { return Ok(()) };
+    let hint = "`iact artifact get` replaces nothing: move it away, or name another folder";
+    Err(Error::new(Kind::Usage, format!("`{}` is there already", path.display())).hint(hint))
 }
 
 struct Kept<'w> {
@@ -175,7 +186,7 @@ impl<'w> Kept<'w> {
         }
         let now_unix_ms = unix_ms();
         if as_json {
-            let rows: Vec<_> = all.iter().map(|one| one.told(now_unix_ms)).collect();
+            let rows: Vec<_> = all.iter().map(|one| one.told(self.store, now_unix_ms)).collect();
             return document(&rows);
         }
         let column = |title, right| Column { title, right };
@@ -194,7 +205,7 @@ impl<'w> Kept<'w> {
                 format!("{}@{}", one.action.name, one.number),
                 phrase::duration(one.age_ms(now_unix_ms) / 1000 * 1000),
                 phrase::duration(result.duration_ms),
-                phrase::size(bytes(result)),
+                phrase::size(self.store.output_bytes(result)),
                 if one.generation.is_pinned { "pinned".to_owned() } else { String::new() },
                 outputs.join(" "),
             ]
@@ -233,6 +244,7 @@ impl<'w> Kept<'w> {
         let plan = Plan::new(graph.actions.len(), &proven, &graph.deps, &graph.after, true);
         let mut inquiry = Inquiry::open(self.workspace, &plan)?;
         inquiry.may_run()?;
+        remove_copies(&self.workspace.memory());
         let mut text = String::new();
         let mut code = exit::DONE;
         for one in &chosen {
@@ -256,8 +268,8 @@ impl<'w> Kept<'w> {
     fn prove(&self, inquiry: &Inquiry<'_>, one: &Chosen<'_>) -> Result<std::result::Result<(), String>> {
         let memory = self.workspace.memory();
         std::fs::create_dir_all(&memory).map_err(|error| wrong(&error))?;
-        let copy =
-            tempfile::Builder::new().prefix("verify-").tempdir_in(memory).map_err(|error| wrong(&error))?;
+        let copy = tempfile::Builder::new().prefix(COPY).tempdir_in(memory).map_err(|error| wrong(&error))?;
+        let _lock = lock_copy(copy.path());
         let folder = iact_cache::Workspace::open(copy.path()).map_err(|error| wrong(&error))?;
         if let Err(why) = put(self.store, &folder, &one.generation.result) {
             return Ok(Err(why));
@@ -273,7 +285,7 @@ impl Chosen<'_> {
         now_unix_ms.saturating_sub(self.generation.result.finished_unix_ms)
     }
 
-    fn told(&self, now_unix_ms: u64) -> serde_json::Value {
+    fn told(&self, store: &LocalStore, now_unix_ms: u64) -> serde_json::Value {
         let result = &self.generation.result;
         let outputs: Vec<_> = result.outputs.iter().map(|output| &output.path).collect();
         json!({
@@ -282,7 +294,7 @@ impl Chosen<'_> {
             "finished_unix_ms": result.finished_unix_ms,
             "age_ms": self.age_ms(now_unix_ms),
             "duration_ms": result.duration_ms,
-            "bytes": bytes(result),
+            "bytes": store.output_bytes(result),
             "outputs": outputs,
             "exports": result.exports.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
             "digest": self.generation.digest.hex(),
@@ -291,14 +303,26 @@ impl Chosen<'_> {
     }
 }
 
-/// Bytes of the output files; a folder counts as its listing.
-fn bytes(result: &StoredResult) -> u64 {
-    let size = |kind: &OutputKind| match kind {
-        OutputKind::File { digest, .. } => digest.size,
-        OutputKind::Directory { tree, .. } => tree.size,
-        OutputKind::Symlink { .. } => 0,
-    };
-    result.outputs.iter().map(|output| size(&output.kind)).sum()
+/// Copies to be proven begin with this in the workspace's memory.
+const COPY: &str = "verify-";
+
+/// A copy is somebody's as long as he lives.
+fn lock_copy(copy: &Path) -> Option<std::fs::File> {
+    let lock = std::fs::File::open(copy).ok()?;
+    lock.try_lock().ok()?;
+    Some(lock)
+}
+
+/// Removes the copies of those who were ended.
+fn remove_copies(memory: &Path) {
+    let Ok(folder) = iact_cache::Workspace::open(memory) else { return };
+    for entry in std::fs::read_dir(memory).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(COPY) && lock_copy(&entry.path()).is_some() {
+            // What stays is for the next one.
+            let _ = folder.remove(&name);
+        }
+    }
 }
 
 fn put(

@@ -211,3 +211,41 @@ fn a_damaged_generation_is_found() {
     space.iact(["artifact", "restore", "dump@2"]).run().expect_code(1);
     assert_eq!(space.read("out/dump.txt"), "2", "an earlier artifact stays intact");
 }
+
+#[test]
+fn what_retain_does_not_ask_for_any_more_goes_with_a_sweep_and_what_is_forgotten_at_once() {
+    let space = dump("retain = { last = 3 }");
+    make(&space, "1234");
+    let less = space.read("Iactfile.toml").replace("last = 3", "last = 2");
+    space.write("Iactfile.toml", less);
+    let gc = || drop(space.iact(["cache", "gc", "--max-size=1B"]).run().expect_code(0));
+    gc();
+    assert_eq!(list(&space).len(), 2);
+    let newest = list(&space)[0]["digest"].as_str().unwrap().to_owned();
+    space.iact(["artifact", "pin", "dump@1"]).run().expect_code(0);
+    space.iact(["cache", "forget", &newest]).run().expect_code(0);
+    assert_eq!(list(&space).len(), 1);
+    let none = space.read("Iactfile.toml").replace("retain = { last = 2 }", "");
+    space.write("Iactfile.toml", none);
+    gc();
+    assert_eq!(crate::space::files(&space.cache.join("pins")).len(), 0);
+}
+
+#[test]
+fn getting_replaces_nothing_and_a_folder_has_the_size_of_its_files() {
+    let space = Space::new(
+        "[target.dump]\ninputs = []\noutputs = ['d']\nretain = { last = 1 }\nrun = 'mkdir d; head -c 5000 /dev/zero > d/a; head -c 7 /dev/zero > d/b'\n",
+    );
+    space.build(&["dump"]);
+    assert_eq!(list(&space)[0]["bytes"], 5007);
+    space.write("own/d/mine", "precious");
+    let run = space.iact(["artifact", "get", "dump", "own"]).run().expect_code(2);
+    assert!(run.err.contains("own/d` is there already"), "{run}");
+    assert_eq!((space.read("own/d/mine").as_str(), space.has("own/d/a")), ("precious", false));
+    space.iact(["artifact", "get", "dump", "other"]).run().expect_code(0);
+    assert!(space.has("other/d/a") && !space.has("other/.iact"));
+    // What an ended `verify` left goes with the next.
+    space.write(".iact/verify-ended/d/a", "copy");
+    space.iact(["artifact", "verify", "dump"]).run().expect_code(0);
+    assert!(!space.has(".iact/verify-ended"));
+}
