@@ -12,6 +12,7 @@ pub mod notify;
 
 use crate::engine::hint::Hints;
 use crate::engine::job::Event;
+use crate::engine::signal::Response;
 use crate::engine::rounds::{Manners, Means, Noticed, Rounds, Stale, Wanted, shown};
 use crate::engine::run::Options;
 use crate::engine::service::Services;
@@ -308,7 +309,7 @@ impl<'a> Watch<'a> {
                 None => self.means.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match event {
-                Ok(Event::Signal(signal, _)) => return Some(signal),
+                Ok(Event::Signal(Response::End(signal) | Response::Kill(signal))) => return Some(signal),
                 Ok(Event::Hinted) => {
                     hints.merge(self.means.mail.take());
                     debounce.event(now_us(), !hints.open.is_empty());

@@ -12,7 +12,7 @@ use crate::engine::assess::Force;
 use crate::engine::confirm::Approval;
 use crate::engine::run::{self, Options};
 use crate::engine::service::{Phase, Services, hold::Place};
-use crate::engine::signal::{Escalation, Response, Signals};
+use crate::engine::signal::{Response, Signals};
 use crate::engine::spawn::{Children, Stop, Supervision};
 use crate::error::{Error, Kind, Result, exit};
 use crate::graph::service::with_needs;
@@ -45,9 +45,10 @@ pub fn up(typed: &Typed, asked: &cli::Services) -> Result<End> {
         |error: std::io::Error| Error::new(Kind::Environment, "cannot listen to signals").because(error);
     let stop = Stop::new().map_err(system)?;
     let (sender, signals) = channel();
-    let listening = Signals::install(move |signal, now_ms| {
+    let listening = Signals::install(move |response| {
         // Nobody listens any more once it has ended.
-        let _ = sender.send((signal, now_ms));
+        let _ = sender.send(response);
+        true
     })
     .map_err(system)?;
     let children = Arc::new(Children::new(Supervision::by_this_program().ok()));
@@ -59,7 +60,6 @@ pub fn up(typed: &Typed, asked: &cli::Services) -> Result<End> {
         services,
         stop,
         signals,
-        escalation: Escalation::default(),
         told: Vec::new(),
         ended: None,
     };
@@ -102,8 +102,7 @@ struct Held<'w> {
     ids: Vec<u32>,
     services: Services,
     stop: Stop,
-    signals: Receiver<(Signal, u64)>,
-    escalation: Escalation,
+    signals: Receiver<Response>,
     /// What was said of each last.
     told: Vec<Phase>,
     /// The signal that ended it.
@@ -146,17 +145,15 @@ impl Held<'_> {
     }
 
     fn listen(&mut self) {
-        while let Ok((signal, now_ms)) = self.signals.try_recv() {
-            match self.escalation.respond(signal, now_ms) {
+        while let Ok(response) = self.signals.try_recv() {
+            match response {
                 Response::End(signal) => {
                     self.ended = Some(signal);
                     self.stop.end(signal);
                     self.services.cancel();
                 }
-                Response::Kill => self.stop.kill(),
-                // The supervisor ends what is left.
-                Response::Leave => std::process::exit(128 + signal.as_raw()),
-                Response::Nothing => {}
+                Response::Kill(_) => self.stop.kill(),
+                Response::Leave | Response::Nothing => {}
             }
         }
     }

@@ -20,7 +20,7 @@ use super::job::{Done, Event, Job, Probed};
 use super::pool::{Pool, Task};
 use super::service::Services;
 use super::shared::Shared;
-use super::signal::{Escalation, Response};
+use super::signal::Response;
 use super::survey::Survey;
 use crate::decision::Decision;
 use crate::graph::action::Action;
@@ -112,7 +112,6 @@ pub struct State<'a> {
     pub signal: Option<Signal>,
     /// Fingerprints of results that came from the cache, or went into it.
     pub used: Vec<Digest>,
-    escalation: Escalation,
     told: rustc_hash::FxHashSet<String>,
     stored_at_ms: u64,
     /// A worker panicked.
@@ -223,8 +222,8 @@ impl<'a> Drive<'_, 'a> {
     fn hear_until(&mut self, events: &Receiver<Event>, is_done: impl Fn(&Services) -> bool) {
         while !is_done(&self.shared.services) {
             while let Ok(event) = events.try_recv() {
-                if let Event::Signal(signal, now_ms) = event {
-                    self.on_signal(signal, now_ms);
+                if let Event::Signal(response) = event {
+                    self.on_signal(response);
                 }
             }
             if self.shared.stop.is_killed() {
@@ -448,28 +447,26 @@ impl<'a> Drive<'_, 'a> {
                 }
             }
             Event::Hinted => self.on_hinted(),
-            Event::Signal(signal, now_ms) => self.on_signal(signal, now_ms),
+            Event::Signal(response) => self.on_signal(response),
         }
     }
 
-    fn on_signal(&mut self, signal: Signal, now_ms: u64) {
-        match self.state.escalation.respond(signal, now_ms) {
+    fn on_signal(&mut self, response: Response) {
+        match response {
             Response::End(signal) => {
                 self.state.signal = Some(signal);
                 self.shared.stop.end(signal);
                 self.shared.services.cancel();
                 self.schedule.stop();
             }
-            Response::Kill => {
+            Response::Kill(signal) => {
                 self.shared.stop.kill();
                 if let Some(cleanups) = &self.shared.cleanups {
                     cleanups.stop.end(signal);
                     self.schedule.stop_all();
                 }
             }
-            // The supervisor ends what is left.
-            Response::Leave => std::process::exit(128 + signal.as_raw()),
-            Response::Nothing => {}
+            Response::Leave | Response::Nothing => {}
         }
     }
 

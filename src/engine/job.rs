@@ -1,5 +1,6 @@
 //! What goes to a worker and what comes back: values only, so that a worker shares nothing it could spoil.
 
+use super::signal::Response;
 use super::spawn::End;
 use crate::content::Content;
 use crate::decision::Reason;
@@ -9,7 +10,7 @@ use crate::plan::Node;
 use crate::record::{Definition, PartDigest};
 use crate::report::{Outcome, Stream};
 use crate::scan::read::Present;
-use rustix::process::Signal;
+use std::sync::mpsc::{SyncSender, TrySendError};
 
 /// A file that must not have moved when the action ends.
 #[derive(Clone, Debug)]
@@ -139,8 +140,15 @@ pub enum Event {
     Published(Result<(), String>),
     /// Something may have moved: there are hints to take.
     Hinted,
-    /// A signal, and when.
-    Signal(Signal, u64),
+    /// What a signal asks for.
+    Signal(Response),
+}
+
+impl Event {
+    /// Sends it without waiting; whether there was room, or nobody hears it any more.
+    pub fn has_room(self, to: &SyncSender<Self>) -> bool {
+        !matches!(to.try_send(self), Err(TrySendError::Full(_)))
+    }
 }
 
 /// The content of a declared output.

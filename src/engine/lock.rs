@@ -2,9 +2,12 @@
 //!
 //! Invariant: the kernel frees the lock when its holder ends, however it ends; the file is never removed, and
 //! nothing is written into it, so that an up-to-date build writes nothing at all. A killed iact's supervisor holds it on
-//! until the last of the commands is gone: they write into this workspace.
+//! until the last of the commands is gone: they write into this workspace. Whoever waits can be interrupted, and nobody waits for
+//! the build that waits for him.
 #![allow(clippy::disallowed_methods, reason = "shell: opens and locks a file, reads /proc")]
 
+use super::{signal, spawn};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
@@ -30,12 +33,37 @@ pub enum Holder {
     Unknown,
 }
 
+/// How often whoever listens to signals looks whether the lock is free.
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+
+/// Why the lock was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum NotLocked {
+    /// The file cannot be made or locked: a read-only workspace, a file system without locks.
+    #[error("{0}")]
+    System(io::Error),
+    /// A signal came while it was waited for.
+    #[error("interrupted while waiting for another iact in this workspace")]
+    Interrupted,
+    /// It is held by this process, one of whose actions started us and waits for our end.
+    #[error(
+        "an action of a build of this workspace (process {0}) started this one, and each would wait for the other"
+    )]
+    Ancestor(u32),
+}
+
+impl<E: Into<io::Error>> From<E> for NotLocked {
+    fn from(error: E) -> Self {
+        Self::System(error.into())
+    }
+}
+
 impl WorkspaceLock {
     /// Takes the lock; `waiting` is called once, with the holder, before it waits.
     ///
     /// # Errors
-    /// The file cannot be made or locked: a read-only workspace, a file system without locks.
-    pub fn acquire(memory: &Path, waiting: impl FnOnce(Holder)) -> io::Result<Self> {
+    /// It cannot be had, or never would be.
+    pub fn acquire(memory: &Path, waiting: impl FnOnce(Holder)) -> Result<Self, NotLocked> {
         let path = memory.join("lock");
         let open = || OpenOptions::new().write(true).create(true).truncate(false).open(&path);
         let file = match open() {
@@ -57,14 +85,14 @@ impl WorkspaceLock {
                 break;
             }
         }
-        waiting(who);
-        loop {
-            match flock(&file, FlockOperation::LockExclusive) {
-                Ok(()) => return Ok(Self { file: Arc::new(file) }),
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
+        if let Holder::Process(pid) = who
+            && spawn::is_started_by(pid)
+        {
+            return Err(NotLocked::Ancestor(pid));
         }
+        waiting(who);
+        wait(&file)?;
+        Ok(Self { file: Arc::new(file) })
     }
 
     /// The locked file, for who has to hold it on if this process is killed.
@@ -83,6 +111,24 @@ impl Drop for WorkspaceLock {
     }
 }
 
+/// Waits for the lock: in one call where a signal ends that call and us, else with looks in between.
+fn wait(file: &File) -> Result<(), NotLocked> {
+    let bell = signal::bell();
+    let how = bell.map_or(FlockOperation::LockExclusive, |_| FlockOperation::NonBlockingLockExclusive);
+    loop {
+        match flock(file, how) {
+            Ok(()) => return Ok(()),
+            Err(Errno::INTR | Errno::WOULDBLOCK) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let mut rings: Vec<PollFd<'_>> = bell.iter().map(|bell| PollFd::new(*bell, PollFlags::IN)).collect();
+        // An interrupted wait is a short one.
+        if poll(&mut rings, Some(&LOOK)).is_ok_and(|ringing| ringing > 0) {
+            return Err(NotLocked::Interrupted);
+        }
+    }
+}
+
 /// The planted way to give a lock back.
 #[cfg(feature = "chaos")]
 fn give_back_by_unlink(file: &File) {
@@ -94,7 +140,7 @@ fn give_back_by_unlink(file: &File) {
 }
 
 /// Who holds a lock on the file, where the system tells.
-fn holder(file: &File) -> Holder {
+pub(super) fn holder(file: &File) -> Holder {
     match locker(file) {
         None => Holder::Unknown,
         Some(pid) if Path::new(&format!("/proc/{pid}")).exists() => Holder::Process(pid),

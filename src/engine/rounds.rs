@@ -21,7 +21,7 @@ use super::run::{
 };
 use super::service::Services;
 use super::shared::{Cache, Parts, Shared};
-use super::signal::Signals;
+use super::signal::{Response, Signals};
 use super::spawn::{Children, Stop, Supervision};
 use super::survey::Survey;
 use crate::content::Stat;
@@ -62,9 +62,8 @@ impl Means {
     pub fn new() -> Result<Self> {
         let (events, receiver) = sync_channel::<Event>(EVENTS);
         let teller = events.clone();
-        let signals =
-            Signals::install(move |signal, now_ms| drop(teller.send(Event::Signal(signal, now_ms))))
-                .map_err(|error| system("listen to signals", error))?;
+        let signals = Signals::install(move |response| Event::Signal(response).has_room(&teller))
+            .map_err(|error| system("listen to signals", error))?;
         let mail = Arc::new(Mail::new(events.clone()));
         Ok(Self { events, receiver, mail, _signals: signals })
     }
@@ -147,7 +146,7 @@ impl<'a> Rounds<'a> {
     ) -> Result<(Ended, Hints)> {
         let began = std::time::Instant::now();
         let secrets = insist(self.workspace, self.plan)?;
-        let lock = lock(self.workspace, &mut self.warnings, listener);
+        let lock = lock(self.workspace, &mut self.warnings, listener)?;
         self.shared.children.share_lock(lock.as_ref());
         self.shared.begin_again().map_err(|error| system("make a pipe", error))?;
         prepare(&mut self.shared, self.plan, secrets)?;
@@ -172,7 +171,7 @@ impl<'a> Rounds<'a> {
     pub fn close(&mut self, means: &Means) {
         while !self.shared.services.end_within(PATIENCE) {
             while let Ok(event) = means.receiver.try_recv() {
-                if matches!(event, Event::Signal(..)) {
+                if matches!(event, Event::Signal(Response::Kill(_))) {
                     self.shared.services.kill();
                 }
             }

@@ -9,7 +9,7 @@ use super::confirm::{self, Approval};
 use super::drive::{Drive, Listener, State};
 use super::history::History;
 use super::job::Event;
-use super::lock::{Holder, WorkspaceLock};
+use super::lock::{Holder, NotLocked, WorkspaceLock};
 use super::pool;
 use super::rest::{Acted, Seenness};
 use super::secrets::Secrets;
@@ -200,7 +200,7 @@ fn run_known(
     if !workspace.memory().exists() {
         survey::require_inputs(workspace, plan)?;
     }
-    let lock = lock(workspace, &mut warnings, listener);
+    let lock = lock(workspace, &mut warnings, listener)?;
     let (mut memory, known) = read(lock.as_ref())?;
     let since = memory.journal.lengths().0;
     let cache = cache_of(workspace, options, &mut warnings);
@@ -222,7 +222,7 @@ fn run_known(
     if let Some(known) = known.as_ref().filter(|_| listener.wants_up_to_date()) {
         known.tell_others(listener);
     }
-    let signals = Signals::install(move |signal, now_ms| drop(events.send(Event::Signal(signal, now_ms))))
+    let signals = Signals::install(move |response| Event::Signal(response).has_room(&events))
         .map_err(|error| system("listen to signals", error))?;
     let mut drive = Drive {
         shared: &shared,
@@ -290,11 +290,14 @@ fn first_look(
 }
 
 /// The workspace's lock, waited for; without one the build goes on, and says so.
+///
+/// # Errors
+/// A signal while it waits, or a wait that would have no end.
 pub(super) fn lock(
     workspace: &Workspace,
     warnings: &mut Vec<String>,
     listener: &mut dyn Listener,
-) -> Option<WorkspaceLock> {
+) -> Result<Option<WorkspaceLock>> {
     let lock = WorkspaceLock::acquire(&workspace.memory(), |holder| {
         let message = match holder {
             Holder::Process(pid) => format!("waiting: another iact (process {pid}) builds in this workspace"),
@@ -305,11 +308,20 @@ pub(super) fn lock(
         };
         listener.report(&Report::Warning { message }, 0);
     });
-    if let Err(error) = &lock {
-        warnings
-            .push(format!("the workspace cannot be locked, so another build may disturb this one: {error}"));
+    match lock {
+        Ok(lock) => Ok(Some(lock)),
+        Err(NotLocked::System(error)) => {
+            warnings.push(format!(
+                "the workspace cannot be locked, so another build may disturb this one: {error}"
+            ));
+            Ok(None)
+        }
+        Err(error @ NotLocked::Interrupted) => Err(Error::new(Kind::Environment, error.to_string())),
+        Err(error @ NotLocked::Ancestor(_)) => {
+            let hint = "name what it is to build among the `deps` of that action";
+            Err(Error::new(Kind::Environment, error.to_string()).hint(hint))
+        }
     }
-    lock.ok()
 }
 
 /// What has to be there before anything is written.

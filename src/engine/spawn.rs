@@ -32,6 +32,7 @@ mod stop;
 mod supervisor;
 mod tree;
 
+pub use mark::is_started_by;
 pub use reap::{Usage, collect_orphans};
 pub use stop::Stop;
 pub use supervisor::{ARGUMENT, Supervision, supervise, supervise_if_asked};
@@ -190,7 +191,7 @@ impl Children {
         let mut mark = self.prefix.clone();
         mark.push(format!(".{number}"));
         let _terminal =
-            (launch.stdin == Stdin::Terminal).then(|| (Terminal::save(), Deaf::to_the_keyboard()));
+            (launch.stdin == Stdin::Terminal).then(|| (Terminal::lend(), Deaf::to_the_keyboard()));
         let entry = supervisor.filter(|_| launch.stdin == Stdin::Null).map(Supervisor::enter);
         let begin = Instant::now();
         let place = entry.as_ref().map(Entry::place);

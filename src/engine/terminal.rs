@@ -1,28 +1,78 @@
-//! The terminal's modes, which are the same after a run as before it, however it ends.
+//! The terminal, which is the same after a run as before it, however that ends: its modes, and whose it is.
 //!
-//! A command on the terminal may die with the terminal in raw mode. Whoever is not in the foreground leaves
-//! it alone: it would be stopped for touching it, and has no business there.
+//! A command on the terminal may die with the terminal in raw mode, and a shell with the terminal given to a group of its
+//! own. Whoever is not in the foreground leaves it alone: it would be stopped for touching it, and has no business there. It is
+//! taken back only from a group of which nobody lives: from a shell that put iact in the background it is not.
 
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+use super::signal;
+use rustix::io::Errno;
+use rustix::process::{getpgrp, test_kill_process_group};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr, tcsetpgrp};
+use std::sync::OnceLock;
 
-/// The terminal's modes as they were; put back when dropped, also by a panic.
+/// The terminal as it was; put back when dropped, also by a panic.
 #[derive(Debug)]
-pub struct Terminal(Option<Termios>);
+pub struct Terminal {
+    modes: Option<Termios>,
+    /// It was ours when a command got it.
+    lent: bool,
+}
+
+/// The modes that were saved first in this process.
+static FIRST: OnceLock<Option<Termios>> = OnceLock::new();
+
+/// Puts back the modes as they were saved first, for who leaves at once.
+pub(super) fn restore_first() {
+    if let Some(Some(modes)) = FIRST.get() {
+        put_back(modes);
+    }
+}
 
 impl Terminal {
     /// Remembers the modes of the terminal on standard input, if there is one.
     pub fn save() -> Self {
-        Self(tcgetattr(rustix::stdio::stdin()).ok())
+        let modes = tcgetattr(rustix::stdio::stdin()).ok();
+        FIRST.get_or_init(|| modes.clone());
+        Self { modes, lent: false }
     }
 
-    /// Puts them back if they have changed.
+    /// The same before a command gets the terminal, which may take it for itself.
+    pub(super) fn lend() -> Self {
+        let mut saved = Self::save();
+        saved.lent = saved.modes.is_some() && is_foreground();
+        saved
+    }
+
+    /// Puts back what has changed.
     pub fn restore(&self) {
-        let Some(saved) = &self.0 else { return };
-        let terminal = rustix::stdio::stdin();
-        let is_foreground = tcgetpgrp(terminal).is_ok_and(|group| group == rustix::process::getpgrp());
-        if is_foreground && tcgetattr(terminal).is_ok_and(|now| format!("{now:?}") != format!("{saved:?}")) {
-            let _ = tcsetattr(terminal, OptionalActions::Now, saved);
+        let Some(modes) = &self.modes else { return };
+        if self.lent {
+            take_back();
         }
+        put_back(modes);
+    }
+}
+
+fn is_foreground() -> bool {
+    tcgetpgrp(rustix::stdio::stdin()).is_ok_and(|group| group == getpgrp())
+}
+
+fn put_back(modes: &Termios) {
+    let terminal = rustix::stdio::stdin();
+    if is_foreground() && tcgetattr(terminal).is_ok_and(|now| format!("{now:?}") != format!("{modes:?}")) {
+        let _ = tcsetattr(terminal, OptionalActions::Now, modes);
+    }
+}
+
+/// Makes this process's group that of the terminal again, if the one that has it is gone.
+fn take_back() {
+    let terminal = rustix::stdio::stdin();
+    if tcgetpgrp(terminal)
+        .is_ok_and(|group| group != getpgrp() && test_kill_process_group(group) == Err(Errno::SRCH))
+    {
+        // Whoever is in the background would be stopped for it.
+        let _blocked = signal::Blocked::to_write_to_the_terminal();
+        let _ = tcsetpgrp(terminal, getpgrp());
     }
 }
 
@@ -65,7 +115,7 @@ mod tests {
     fn role() {
         let Ok(role) = std::env::var(ROLE) else { return };
         let terminal = Terminal::save();
-        let _signals = Signals::install(|_, _| {}).unwrap();
+        let _signals = Signals::install(|_| true).unwrap();
         match role.as_str() {
             "command" => on_terminal("test -t 0 && test -t 1 && test -t 2 && stty raw -echo; exit 7"),
             "keyboard" => on_terminal("trap 'exit 9' INT; echo ready; while :; do sleep 0.02; done"),

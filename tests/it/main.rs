@@ -18,6 +18,7 @@ mod outputs;
 mod restore;
 mod running;
 mod services;
+mod signals;
 mod space;
 mod standstill;
 mod tools_probes;

@@ -383,6 +383,66 @@ fn up_holds_services_that_builds_use_and_down_ends_them() {
 }
 
 #[test]
+fn after_a_killed_up_a_service_is_started_when_the_old_one_is_gone() {
+    let space = Space::new(
+        r#"
+        [service.s]
+        run = "trap '' TERM; echo $$ > @BASE@/new; mv @BASE@/new @BASE@/pid; touch @BASE@/up; while :; do sleep 0.05; done"
+        ready = { run = "test -e @BASE@/up", timeout = "20s" }
+        [target.t]
+        services = ["s"]
+        run = "cat @BASE@/pid"
+        "#,
+    );
+    // One that was killed and is not collected yet has no words any more.
+    let lives = |pid: &str| std::fs::read(format!("/proc/{}/cmdline", pid.trim())).is_ok_and(|words| !words.is_empty());
+    for verb in [&["up"][..], &["build", "t"]] {
+        let up = space.iact(["up"]).start();
+        until("it is up", || up.err().contains("s is ready"));
+        let pid = std::fs::read_to_string(space.base().join("pid")).unwrap();
+        up.signal(Signal::KILL);
+        up.wait();
+        assert!(lives(&pid), "it is stubborn");
+        std::fs::remove_file(space.base().join("up")).unwrap();
+        let next = space.iact(verb).start();
+        until("the next one is up", || space.base().join("up").exists());
+        assert!(!lives(&pid), "never two at once");
+        if verb == ["up"] {
+            next.signal(Signal::INT);
+            next.wait();
+        } else {
+            next.wait().expect_code(0);
+        }
+        std::fs::remove_file(space.base().join("up")).unwrap();
+    }
+}
+
+#[test]
+fn down_ends_a_service_that_waits_for_another() {
+    let space = Space::new(
+        r#"
+        [service.db]
+        run = "until [ -e @BASE@/go ]; do sleep 0.02; done; echo up; sleep 1000"
+        ready = { log = "up", timeout = "60s" }
+        [service.app]
+        services = ["db"]
+        run = "touch @BASE@/app; sleep 1000"
+        "#,
+    );
+    let up = space.iact(["up"]).start();
+    until("the first is started", || space.has(".iact/services/db.json"));
+    let down = space.iact(["down", "app"]).run().expect_code(0);
+    assert_eq!(down.out, "app ended\n", "{down}");
+    std::fs::write(space.base().join("go"), "").unwrap();
+    until("the first is up", || up.err().contains("db is ready"));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(!space.base().join("app").exists(), "it was not started any more");
+    let down = space.iact(["down"]).run().expect_code(0);
+    assert_eq!(down.out, "db ended\n");
+    up.wait().expect_code(0);
+}
+
+#[test]
 fn mistakes_about_services_are_refused_with_a_place() {
     let target = |service: &str, target: &str| {
         format!("[service.db]\n{service}\n[target.t]\nservices = [\"db\"]\n{target}\n")

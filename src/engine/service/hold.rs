@@ -2,7 +2,7 @@
 //!
 //! Three files in `.iact/services`, beside the service's log and scratch folder:
 //! - `NAME.lock`: the kernel's lock on it is held by whoever runs the service, and freed however it ends. It is
-//!   never removed and nothing is written into it.
+//!   never removed and nothing is written into it. If the holder is killed, its supervisor holds it on until the service is gone.
 //! - `NAME.json`, version 1: [`Published`], written beside and renamed. It counts only while the lock is held.
 //! - `NAME.stop`: its being there asks the holder to end the service; the holder removes it.
 //!
@@ -11,6 +11,7 @@
 //! path may be too long and which outlives its owner.
 #![allow(clippy::disallowed_methods, reason = "shell: files, locks")]
 
+use crate::engine::lock::{self, Holder};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -82,6 +83,11 @@ impl Place {
         }
     }
 
+    /// Whether its holder was killed, and the service is being ended.
+    pub fn is_orphaned(&self) -> bool {
+        File::open(self.file("lock")).is_ok_and(|lock| matches!(lock::holder(&lock), Holder::Killed(_)))
+    }
+
     fn read(&self) -> Option<Published> {
         let text = std::fs::read(self.file("json")).ok()?;
         serde_json::from_slice(&text).ok().filter(|published: &Published| published.version == 1)
@@ -105,7 +111,7 @@ impl Place {
 #[derive(Debug)]
 pub struct Hold {
     place: Place,
-    _lock: File,
+    lock: File,
 }
 
 /// What came of asking for the right.
@@ -134,7 +140,7 @@ impl Hold {
                 Err(errno) => return Err(errno.into()),
             }
         }
-        let hold = Self { place: place.clone(), _lock: lock };
+        let hold = Self { place: place.clone(), lock };
         hold.clear();
         Ok(Taken::Ours(hold))
     }
@@ -149,6 +155,11 @@ impl Hold {
         std::fs::rename(beside, self.place.file("json"))
     }
 
+    /// The locked file, for who has to hold it on if this process is killed.
+    pub fn file(&self) -> &File {
+        &self.lock
+    }
+
     fn clear(&self) {
         // What is not there need not be removed; what cannot be counts for nothing without the lock.
         let _ = std::fs::remove_file(self.place.file("json"));
@@ -159,5 +170,7 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         self.clear();
+        // The supervisor, who has the file too, does not hold it on. What cannot be unlocked is so when both have closed it.
+        let _ = flock(&self.lock, FlockOperation::Unlock);
     }
 }

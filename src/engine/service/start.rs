@@ -152,10 +152,15 @@ fn take(house: &House, id: u32, place: &Place) -> Result<Result<Hold, Option<u16
     let digest = hex(&house.services[id as usize].digest);
     loop {
         let theirs = match Hold::take(place).map_err(|error| format!("cannot be locked: {error}"))? {
-            Taken::Ours(hold) => return Ok(Ok(hold)),
+            Taken::Ours(hold) => {
+                house.children.hold_if_killed(hold.file());
+                return Ok(Ok(hold));
+            }
             Taken::Theirs(theirs) => theirs,
         };
         match theirs {
+            // Its supervisor ends it, and it is free.
+            Some(_) if place.is_orphaned() => {}
             Some(theirs) if house.is_up && theirs.up => {
                 return Err(format!("is up already (process {})", theirs.holder));
             }

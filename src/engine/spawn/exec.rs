@@ -163,7 +163,8 @@ fn clone_blocked(top: *mut c_void, flags: c_int, orders: &mut Orders) -> io::Res
         libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut());
         (pid, error)
     };
-    let Some(pid) = Pid::from_raw(pid).filter(|_| pid > 0) else { return Err(error) };
+    // No number below nought may be asked about.
+    let Some(pid) = (pid > 0).then_some(pid).and_then(Pid::from_raw) else { return Err(error) };
     // SAFETY: the kernel has put a new descriptor there, which is nobody else's; an older one knows nothing of it.
     let end = (end >= 0).then(|| unsafe { OwnedFd::from_raw_fd(end) });
     Ok((pid, end))

@@ -91,6 +91,11 @@ pub(super) fn look(mark: &Mark, groups: &[Pid], known: &[Member]) -> Look {
     }
 }
 
+/// A child of ours that was not collected yet.
+pub(super) fn member(child: Pid) -> Option<Member> {
+    read_process(child.as_raw_pid(), &mut Vec::new())?.member()
+}
+
 /// One living process of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Member {

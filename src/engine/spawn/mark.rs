@@ -4,8 +4,23 @@
 //! an action puts its own behind that of the outer one, so that each finds what it started. It is no part of
 //! an action's fingerprint.
 
+#![allow(clippy::disallowed_methods, reason = "shell: the caller's environment")]
+
+use std::os::unix::ffi::OsStrExt;
+
 /// The name of the variable.
 pub(crate) const MARKER: &str = "IACT_ACTION";
+
+/// Whether this process was started, however deep below, by an action of that one.
+pub fn is_started_by(pid: u32) -> bool {
+    std::env::var_os(MARKER).is_some_and(|mark| names(mark.as_bytes(), pid))
+}
+
+/// Whether a run in this mark is of that process.
+fn names(mark: &[u8], pid: u32) -> bool {
+    let begin = format!("{pid:x}-");
+    mark.split(|byte| *byte == b':').any(|run| run.starts_with(begin.as_bytes()))
+}
 
 /// What to look for.
 #[derive(Clone, Debug)]
@@ -34,7 +49,22 @@ impl Mark {
 
 #[cfg(test)]
 mod tests {
-    use super::Mark;
+    use super::{Mark, names};
+
+    #[test]
+    fn a_mark_names_every_process_above() {
+        let cases: [(&[u8], bool); 6] = [
+            (b"1f-a9.3", true),
+            (b"77-1.1:1f-a9.3", true),
+            (b"1f-a9.3:77-1.1", true),
+            (b"11f-a9.3", false),
+            (b"77-1f-.1", false),
+            (b"", false),
+        ];
+        for (mark, expected) in cases {
+            assert_eq!(names(mark, 0x1f), expected, "{}", String::from_utf8_lossy(mark));
+        }
+    }
 
     #[test]
     fn a_mark_is_found_whole_and_at_any_depth_of_nesting() {

@@ -53,6 +53,11 @@ pub(super) fn look(_mark: &Mark, groups: &[Pid], _known: &[Member]) -> Look {
     Look { members: groups.iter().filter(lives).map(member).collect(), unclear: Vec::new() }
 }
 
+/// A process without a group of its own is not to be told from another here.
+pub(super) fn member(_child: Pid) -> Option<Member> {
+    None
+}
+
 /// A living group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Member {

@@ -80,7 +80,12 @@ impl Running {
             Pipe { stream: Stream::Stdout, file: stdout, lines: out, read_ms: 0 },
             Pipe { stream: Stream::Stderr, file: stderr, lines: err, read_ms: 0 },
         ];
-        let tree = Tree::new(Mark::Action(mark), group_of(launch, child).into_iter().collect(), since);
+        let mark = Mark::Action(mark);
+        let tree = match launch.stdin {
+            Stdin::Null => Tree::new(mark, vec![child], since),
+            // It stays in our group, the one that the terminal is for.
+            Stdin::Terminal => Tree::new(mark, Vec::new(), since).with_first(child),
+        };
         Ok(Self { child, end, pipes, tree, is_collected: false, takes_rest_along: false })
     }
 
@@ -282,11 +287,6 @@ fn lingers(group: Pid, patiently: bool) -> bool {
         }
         reap::collect_group(group)
     })
-}
-
-/// A command on the terminal stays in our group, the one that the terminal is for.
-fn group_of(launch: &Launch<'_>, child: Pid) -> Option<Pid> {
-    (launch.stdin == Stdin::Null).then_some(child)
 }
 
 fn milliseconds_since(begin: Instant) -> u64 {

@@ -40,6 +40,12 @@ impl Tree {
         Self { mark, groups, known: Vec::new(), since, unclear: Vec::new() }
     }
 
+    /// With its first process, where no group tells.
+    pub(super) fn with_first(mut self, first: Pid) -> Self {
+        self.known.extend(platform::member(first));
+        self
+    }
+
     /// Whether anybody lives, or may.
     pub(super) fn survives(&mut self) -> bool {
         let Look { members, unclear } = platform::look(&self.mark, &self.groups, &self.known);
