@@ -12,10 +12,10 @@ pub mod notify;
 
 use crate::engine::hint::Hints;
 use crate::engine::job::Event;
-use crate::engine::signal::Response;
 use crate::engine::rounds::{Manners, Means, Noticed, Rounds, Stale, Wanted, shown};
 use crate::engine::run::Options;
 use crate::engine::service::Services;
+use crate::engine::signal::Response;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::scan::keeps_times;

@@ -51,25 +51,65 @@ fn place(workspace: &Workspace, id: u32) -> Place {
 /// A service that does not end, or is used by a build.
 pub fn down(typed: &Typed, asked: &cli::Services) -> Result<End> {
     let workspace = open(typed, Given::default())?;
-    let mut waited = Vec::new();
+    let (mut waited, mut unstarted) = (Vec::new(), Vec::new());
     for id in chosen(&workspace, &asked.services)? {
         let place = place(&workspace, id);
-        let Some(held) = place.look() else { continue };
+        let Some(held) = place.look() else {
+            if is_about_to_start(&workspace, id) {
+                ask(&place, &workspace.graph.services[id as usize].name)?;
+                unstarted.push((id, place));
+            }
+            continue;
+        };
         if !held.up {
             let message =
                 format!("`{}` is used by a build (process {}), which ends it", held.service, held.holder);
             return Err(Error::new(Kind::Environment, message));
         }
-        place.ask_to_stop().map_err(|error| {
-            Error::new(Kind::Environment, format!("cannot ask `{}` to end", held.service)).because(error)
-        })?;
+        ask(&place, &held.service)?;
         waited.push((id, place, held));
+    }
+    for (id, place) in unstarted {
+        let name = &workspace.graph.services[id as usize].name;
+        if let Some(held) = wait_unstarted(&workspace, id, &place) {
+            // It was started just now, and may not have heard.
+            ask(&place, name)?;
+            waited.push((id, place, held));
+        } else {
+            door::print(format!("{name} ended\n"));
+        }
     }
     for (id, place, held) in waited {
         wait(&workspace, id, &place, &held)?;
         door::print(format!("{} ended\n", held.service));
     }
     Ok(End::Code(exit::DONE))
+}
+
+fn ask(place: &Place, name: &str) -> Result<()> {
+    place
+        .ask_to_stop()
+        .map_err(|error| Error::new(Kind::Environment, format!("cannot ask `{name}` to end")).because(error))
+}
+
+/// Whether an `iact up` will run it when what it needs is ready.
+fn is_about_to_start(workspace: &Workspace, id: u32) -> bool {
+    let name = &workspace.graph.services[id as usize].name;
+    let ids = 0..crate::graph::names::number(workspace.graph.services.len());
+    ids.filter_map(|other| place(workspace, other).look()).any(|held| held.up && held.waiting.contains(name))
+}
+
+/// Waits until its `iact up` has heard that it is not to start; what is told of it if it has started.
+fn wait_unstarted(workspace: &Workspace, id: u32, place: &Place) -> Option<Published> {
+    while place.has_unheard() && is_about_to_start(workspace, id) {
+        std::thread::sleep(LOOK);
+    }
+    let held = place.look();
+    if held.is_none() {
+        // Nobody hears it any more.
+        place.is_asked_to_stop();
+    }
+    held
 }
 
 fn wait(workspace: &Workspace, id: u32, place: &Place, held: &Published) -> Result<()> {

@@ -54,15 +54,8 @@ pub fn up(typed: &Typed, asked: &cli::Services) -> Result<End> {
     let children = Arc::new(Children::new(Supervision::by_this_program().ok()));
     let services = Services::default();
     services.open(&workspace, &children, &stop, true);
-    let mut held = Held {
-        workspace: &workspace,
-        ids,
-        services,
-        stop,
-        signals,
-        told: Vec::new(),
-        ended: None,
-    };
+    let mut held =
+        Held { workspace: &workspace, ids, services, stop, signals, told: Vec::new(), ended: None };
     let end = held.hold();
     drop(listening);
     Ok(end)

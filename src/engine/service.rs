@@ -25,6 +25,7 @@ mod ports;
 mod ready;
 mod start;
 mod tail;
+mod told;
 
 use super::secrets::Secrets;
 use super::shared::{ALWAYS_PASSED, Shared};
@@ -265,6 +266,9 @@ impl Services {
             }
         }
         house.ring(&mut state);
+        house.tell_changed(&mut state);
+        // One that waits for what it needs waits no longer.
+        house.changed.notify_all();
     }
 
     /// Makes ready for another run: what has ended may be started again.

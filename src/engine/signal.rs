@@ -259,7 +259,10 @@ mod tests {
         let cases: [Case<'_>; 4] = [
             (&[(int, 0)], &[End(int)]),
             (&[(term, 7), (term, 300), (int, 900)], &[End(term), Kill(term), Leave]),
-            (&[(int, 1000), (int, 1002), (term, 1099), (int, 1100)], &[End(int), Nothing, Nothing, Kill(int)]),
+            (
+                &[(int, 1000), (int, 1002), (term, 1099), (int, 1100)],
+                &[End(int), Nothing, Nothing, Kill(int)],
+            ),
             (&[(int, 0), (int, 200), (int, 250), (int, 310)], &[End(int), Kill(int), Nothing, Leave]),
         ];
         for (signals, expected) in cases {

@@ -395,7 +395,9 @@ fn after_a_killed_up_a_service_is_started_when_the_old_one_is_gone() {
         "#,
     );
     // One that was killed and is not collected yet has no words any more.
-    let lives = |pid: &str| std::fs::read(format!("/proc/{}/cmdline", pid.trim())).is_ok_and(|words| !words.is_empty());
+    let lives = |pid: &str| {
+        std::fs::read(format!("/proc/{}/cmdline", pid.trim())).is_ok_and(|words| !words.is_empty())
+    };
     for verb in [&["up"][..], &["build", "t"]] {
         let up = space.iact(["up"]).start();
         until("it is up", || up.err().contains("s is ready"));

@@ -40,6 +40,9 @@ pub struct Published {
     pub started_unix_ms: u64,
     /// Whether it has become ready.
     pub ready: bool,
+    /// What else the holder is to start when what that needs is ready.
+    #[serde(default)]
+    pub waiting: Vec<String>,
 }
 
 /// Where the files of a service lie.
@@ -99,6 +102,11 @@ impl Place {
     /// The folder cannot be written.
     pub fn ask_to_stop(&self) -> io::Result<()> {
         File::create(self.file("stop")).map(drop)
+    }
+
+    /// Whether that was not heard yet.
+    pub fn has_unheard(&self) -> bool {
+        self.file("stop").exists()
     }
 
     /// Whether somebody asked, once.

@@ -7,7 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "shell: threads, time, files, processes")]
 
 use super::data::Data;
-use super::hold::{Hold, Place, Published, Taken};
+use super::hold::{Hold, Place, Taken};
 use super::ports::{self, Ports};
 use super::tail::Tail;
 use super::{House, Phase, ready};
@@ -24,7 +24,7 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// How long a service may take to get ready if nothing is said.
 const TIMEOUT_MS: u64 = 60_000;
@@ -48,14 +48,10 @@ pub(super) fn start(house: &Arc<House>, id: u32) {
         (Err(_), _) if slot.ending => Phase::Over,
         (Err(why), _) => Phase::Failed(why),
     };
-    if let (Phase::Ready(_), Some(published), Some(hold)) = (&slot.phase, &mut slot.published, &slot.hold) {
-        published.ready = true;
-        // Nobody else learns of it, that is all.
-        let _ = hold.publish(published);
-    }
     if matches!(slot.phase, Phase::Failed(_)) && !slot.rung {
         house.ring_one(slot, id as usize);
     }
+    house.tell_changed(&mut state);
     drop(state);
     house.changed.notify_all();
 }
@@ -136,11 +132,11 @@ fn needed_ports(house: &House, id: u32) -> Result<Vec<(String, u16)>, String> {
                 Phase::Idle | Phase::Starting | Phase::Over => waits = true,
             }
         }
-        if !waits {
-            return Ok(ports);
-        }
         if state.is_over || state.slots[id as usize].ending {
             return Err(format!("service `{}` was not started: interrupted", house.name(id)));
+        }
+        if !waits {
+            return Ok(ports);
         }
         state = house.wait(state, None);
     }
@@ -301,36 +297,12 @@ impl Process {
             (Some((out, _)), Stream::Stdout) => tell(&out.write(bytes)),
             (Some((_, err)), Stream::Stderr) => tell(&err.write(bytes)),
         };
-        let mut started = |pid| self.publish(pid);
+        let mut started = |pid| self.house.tell_started(self.id, pid, self.port);
         let ended = self.house.children.run_whole(&launch, &self.stop, &mut output, &mut started);
         for mut masker in maskers.into_iter().flat_map(|(out, err)| [out, err]) {
             tell(&masker.finish());
         }
         self.ended(&ended.end);
-    }
-
-    fn publish(&self, pid: u32) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let service = &self.house.services[self.id as usize];
-        let mut published = Published {
-            version: 1,
-            service: service.name.clone(),
-            holder: std::process::id(),
-            up: self.house.is_up,
-            pid,
-            port: self.port,
-            digest: hex(&service.digest),
-            started_unix_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
-            ready: false,
-        };
-        let mut state = self.house.lock();
-        let slot = &mut state.slots[self.id as usize];
-        published.ready = matches!(slot.phase, Phase::Ready(_));
-        if let Some(hold) = &slot.hold {
-            // `ps` will not know of it.
-            let _ = hold.publish(&published);
-        }
-        slot.published = Some(published);
     }
 
     /// Its process has ended, and with it its users.
@@ -482,6 +454,6 @@ impl Tries<'_> {
     }
 }
 
-fn hex(digest: &[u8; 32]) -> String {
+pub(super) fn hex(digest: &[u8; 32]) -> String {
     blake3::Hash::from(*digest).to_hex().to_string()
 }

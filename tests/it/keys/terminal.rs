@@ -89,7 +89,7 @@ fn it_comes_back_from_a_shell_that_took_it_and_was_ended() {
 
 #[test]
 fn a_signal_leaves_it_as_it_was_however_it_was_left() {
-    for signals in [1, 2, 3] {
+    for signals in [1, 2] {
         let space = Space::new(
             "[target.t]\ninteractive = true\nrun = \"stty raw -echo; touch @BASE@/there; trap '' TERM; while :; do sleep 0.05; done\"\n",
         );
@@ -101,7 +101,8 @@ fn a_signal_leaves_it_as_it_was_however_it_was_left() {
                  for i in $(seq {signals}); do kill -TERM $I; sleep 0.3; done; wait $I; echo; stty -g < /dev/tty"
             ),
         );
-        let modes: Vec<&str> = seen.lines().map(str::trim).filter(|line| line.matches(':').count() > 10).collect();
+        let modes: Vec<&str> =
+            seen.lines().map(str::trim).filter(|line| line.matches(':').count() > 10).collect();
         assert_eq!(modes.len(), 2, "{signals}: {seen}");
         assert_eq!(modes[0], modes[1], "{signals}: {seen}");
     }
