@@ -60,6 +60,16 @@ pub struct Jobserver {
 #[derive(Debug)]
 struct Private(PathBuf);
 
+impl Private {
+    fn below(place: &Path, announce: &mut impl FnMut(&Path)) -> io::Result<Self> {
+        let random = RandomState::new().build_hasher().finish();
+        let folder = place.join(format!("iact-jobs-{}-{random:016x}", std::process::id()));
+        announce(&folder);
+        std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
+        Ok(Self(folder))
+    }
+}
+
 impl Drop for Private {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
@@ -88,17 +98,14 @@ struct Held {
 }
 
 impl Jobserver {
-    /// A jobserver with this many tokens. `announce` hears of its folder before there is one: from then on somebody has
+    /// A jobserver with this many tokens. `announce` hears of a folder before there is one: from then on somebody has
     /// to remove it should iact be killed.
     ///
     /// # Errors
     /// The FIFO cannot be made or opened.
-    pub fn new(jobs: u32, style: Style, announce: impl FnOnce(&Path)) -> io::Result<Self> {
-        let random = RandomState::new().build_hasher().finish();
-        let folder = std::env::temp_dir().join(format!("iact-jobs-{}-{random:016x}", std::process::id()));
-        announce(&folder);
-        std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
-        let folder = Private(folder);
+    pub fn new(jobs: u32, style: Style, mut announce: impl FnMut(&Path)) -> io::Result<Self> {
+        let folder = Private::below(&std::env::temp_dir(), &mut announce)
+            .or_else(|why| Private::below(Path::new("/tmp"), &mut announce).map_err(|_| why))?;
         let path = folder.0.join("tokens");
         make_fifo(&path)?;
         let source =

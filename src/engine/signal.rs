@@ -20,7 +20,7 @@ use std::io::{self, PipeReader, PipeWriter, Write};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The signals that end a run: no others get a handler, or commands would be started with it (see `spawn/exec.rs`).
+/// The signals that end a run: no others get a handler that does something, or commands would be started with it (see `spawn/exec.rs`).
 pub(super) const ENDING: [Signal; 4] = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT];
 /// Signals nearer than this are one.
 const SAME_MS: u64 = 100;

@@ -325,6 +325,13 @@ fn two_makes_share_the_jobs_of_one_run() {
 }
 
 #[test]
+fn a_missing_folder_for_temporary_files_costs_no_jobserver() {
+    let space = Space::new("[target.t]\nrun = 'echo \"$MAKEFLAGS\"'\n");
+    let run = space.iact(["build", "--json", "t"]).env("TMPDIR", space.base().join("none")).run();
+    assert!(run.output("t", "stdout").contains("--jobserver-auth="), "{run}");
+}
+
+#[test]
 fn output_modes_show_what_they_say() {
     let space = Space::new(
         r#"

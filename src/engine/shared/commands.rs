@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "shell: files, the jobserver")]
 
 use super::{GRACE_MS, Shared, find_program};
+use crate::engine::job::Event;
 use crate::engine::jobserver::{Jobserver, Style};
 use crate::engine::spawn::{Ended, Launch, Stdin, Stop};
 use crate::graph::action::Action;
@@ -11,13 +12,20 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
+fn unshared(error: &std::io::Error) -> String {
+    format!(
+        "make, cargo and ninja below an action do not share this run's jobs: no jobserver can be made: {error}"
+    )
+}
+
 impl Shared<'_> {
     pub(super) fn jobserver(&self) -> Option<&Jobserver> {
         let make = || {
             let outer = self.workspace.caller.var("MAKEFLAGS").and_then(|flags| Jobserver::join(flags));
             let own = || {
                 let style = Style::of_make(&self.make_version());
-                Jobserver::new(self.jobs, style, |folder| self.children.remove_if_killed([folder])).ok()
+                let own = Jobserver::new(self.jobs, style, |folder| self.children.remove_if_killed([folder]));
+                own.map_err(|error| self.tell(Event::Warning(unshared(&error)))).ok()
             };
             outer.or_else(own)
         };
