@@ -40,23 +40,33 @@ const COMMANDS: [(&str, &str); 6] = [
 /// Grace and a second; how late the machine is comes on top.
 const LIMIT: Duration = Duration::from_secs(5 + 1);
 
-/// How late, all in all, this process was woken who wanted to be woken every [`BEAT`].
-static LATE_US: AtomicU64 = AtomicU64::new(0);
+/// How late, all in all, this process was woken who wanted to be woken every [`BEAT`]: by a little each time, and because the
+/// machine stood still.
+static LATE_US: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
 const BEAT: Duration = Duration::from_millis(10);
+const STILL: Duration = Duration::from_millis(100);
 
 fn count_lateness() {
     std::thread::spawn(|| {
         loop {
             let began = Instant::now();
             std::thread::sleep(BEAT);
-            LATE_US.fetch_add((began.elapsed() - BEAT).as_micros() as u64, Ordering::Relaxed);
+            let late = began.elapsed() - BEAT;
+            LATE_US[usize::from(late >= STILL)].fetch_add(late.as_micros() as u64, Ordering::Relaxed);
         }
     });
 }
 
-/// What a machine may be late that has been so late: an end takes several of its processes.
-fn lateness() -> Duration {
-    Duration::from_micros(4 * LATE_US.load(Ordering::Relaxed))
+fn lateness() -> [Duration; 2] {
+    LATE_US.each_ref().map(|late| Duration::from_micros(late.load(Ordering::Relaxed)))
+}
+
+/// What an end may be late that took so long on a machine that was so late meanwhile. Several processes take part in it, and
+/// each may be late; of a little lateness only as much counts as fell into the second after the grace, on the average.
+fn allowance(before: [Duration; 2], took: Duration) -> Duration {
+    let [little, still] = lateness();
+    let share = 1.0 / took.as_secs_f64().max(1.0);
+    4 * (still - before[1]) + 4 * (little - before[0]).mul_f64(share)
 }
 
 /// iact on a terminal of its own, as the leader of its session.
@@ -156,7 +166,7 @@ fn ends(how: How, (what, command): (&str, &str)) {
     };
     let left = left_over(&mark);
     assert!(left.is_empty(), "{case}: {left:?} outlived it");
-    let late = lateness() - late;
+    let late = allowance(late, took);
     assert!(took < LIMIT + late, "{case}: it took {took:?}, where everything is late by {late:?}");
     let named = status.signal() == Some(signal.as_raw()) || status.code() == Some(128 + signal.as_raw());
     assert!(named, "{case}: {status:?}");
