@@ -11,7 +11,9 @@ use super::model::Model;
 use super::paint::Paint;
 use super::render::{self, Frame};
 use console::Term;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
+use std::io;
+use std::sync::{Mutex, PoisonError};
 
 /// The shortest time between two frames.
 const FRAME_MS: u64 = 100;
@@ -38,7 +40,8 @@ pub(super) struct Terminal {
 impl Terminal {
     pub(super) fn new(paint: Paint) -> Self {
         let term = Term::buffered_stderr();
-        let target = ProgressDrawTarget::term(term.clone(), (1000 / FRAME_MS) as u8);
+        let canvas = Canvas { term: term.clone(), drawn: Mutex::default() };
+        let target = ProgressDrawTarget::term_like_with_hz(Box::new(canvas), (1000 / FRAME_MS) as u8);
         let style = ProgressStyle::with_template("{msg}").expect("it is a template");
         let bar = ProgressBar::with_draw_target(None, target).with_style(style);
         Self { paint, term, bar, pending: Vec::new(), drawn: false, last_frame_ms: 0, handed_over: false }
@@ -113,5 +116,72 @@ impl Terminal {
     fn flush(&mut self) {
         self.bar.suspend(|| door::write(Pipe::Stderr, &self.pending));
         self.pending.clear();
+    }
+}
+
+/// What `indicatif` draws on: a frame leaves by the door, in one piece.
+#[derive(Debug)]
+struct Canvas {
+    term: Term,
+    drawn: Mutex<String>,
+}
+
+impl Canvas {
+    #[allow(clippy::unnecessary_wraps, reason = "the form that `indicatif` wants")]
+    fn draw(&self, text: &str) -> io::Result<()> {
+        self.drawn.lock().unwrap_or_else(PoisonError::into_inner).push_str(text);
+        Ok(())
+    }
+
+    /// To move by nothing would be to move by one.
+    fn move_cursor(&self, by: usize, to: char) -> io::Result<()> {
+        if by == 0 { Ok(()) } else { self.draw(&format!("\x1b[{by}{to}")) }
+    }
+}
+
+impl TermLike for Canvas {
+    fn width(&self) -> u16 {
+        self.term.size().1
+    }
+
+    fn height(&self) -> u16 {
+        self.term.size().0
+    }
+
+    fn move_cursor_up(&self, by: usize) -> io::Result<()> {
+        self.move_cursor(by, 'A')
+    }
+
+    fn move_cursor_down(&self, by: usize) -> io::Result<()> {
+        self.move_cursor(by, 'B')
+    }
+
+    fn move_cursor_right(&self, by: usize) -> io::Result<()> {
+        self.move_cursor(by, 'C')
+    }
+
+    fn move_cursor_left(&self, by: usize) -> io::Result<()> {
+        self.move_cursor(by, 'D')
+    }
+
+    fn write_line(&self, line: &str) -> io::Result<()> {
+        self.draw(line)?;
+        self.draw("\n")
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        self.draw(text)
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.draw("\r\x1b[2K")
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        let drawn = std::mem::take(&mut *self.drawn.lock().unwrap_or_else(PoisonError::into_inner));
+        if !drawn.is_empty() {
+            door::write(Pipe::Stderr, drawn.as_bytes());
+        }
+        Ok(())
     }
 }

@@ -50,6 +50,39 @@ fn it_ends_a_run_whose_output_nobody_reads() {
     }
 }
 
+/// A terminal that nobody reads.
+fn terminal() -> (std::os::fd::OwnedFd, std::fs::File) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+    (master, std::fs::File::options().read(true).write(true).open(name).unwrap())
+}
+
+#[test]
+fn it_ends_a_run_on_a_terminal_that_stands_still() {
+    for loud in [true, false] {
+        let mark = mark();
+        let say = if loud { format!("yes {} | head -n 40000", "a".repeat(100)) } else { "true".to_owned() };
+        let space = Space::new(&format!(
+            "[target.t]\nrun = '''touch @BASE@/there\n{say}\nexec sleep {mark}'''\n"
+        ));
+        let (_master, slave) = terminal();
+        let mut command = space.program("setsid");
+        command.args(["--ctty", IACT, "build", "t"]).env("TERM", "xterm");
+        command.stdin(slave.try_clone().unwrap()).stdout(slave.try_clone().unwrap()).stderr(slave);
+        let mut child = command.spawn().unwrap();
+        // The block of what runs fills it, too, in the end.
+        until("the command runs", || space.base().join("there").exists());
+        std::thread::sleep(Duration::from_secs(if loud { 1 } else { 3 }));
+        kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
+        let status = end_within(&mut child, Duration::from_secs(30));
+        assert!(status.is_some(), "it did not end");
+        assert!(left_over(&mark).is_empty());
+    }
+}
+
 #[test]
 fn who_reads_slowly_still_gets_all_that_was_said() {
     let space = Space::new(
