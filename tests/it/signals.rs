@@ -65,9 +65,8 @@ fn it_ends_a_run_on_a_terminal_that_stands_still() {
     for loud in [true, false] {
         let mark = mark();
         let say = if loud { format!("yes {} | head -n 40000", "a".repeat(100)) } else { "true".to_owned() };
-        let space = Space::new(&format!(
-            "[target.t]\nrun = '''touch @BASE@/there\n{say}\nexec sleep {mark}'''\n"
-        ));
+        let space =
+            Space::new(&format!("[target.t]\nrun = '''touch @BASE@/there\n{say}\nexec sleep {mark}'''\n"));
         let (_master, slave) = terminal();
         let mut command = space.program("setsid");
         command.args(["--ctty", IACT, "build", "t"]).env("TERM", "xterm");
