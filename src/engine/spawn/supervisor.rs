@@ -21,6 +21,7 @@
 
 use super::mark::Mark;
 use super::platform;
+use super::reap;
 use super::tree::Tree;
 use iact_cache::chaos::{Bug, planted};
 use rustix::io::Errno;
@@ -91,6 +92,7 @@ impl Supervisor {
     pub(super) fn start(supervision: &Supervision, run: &str) -> io::Result<Self> {
         let table = platform::nameless_file()?;
         let (ours, theirs) = UnixStream::pair()?;
+        let _gate = reap::starting();
         let process = Command::new(&supervision.program)
             .arg0("iact")
             .args(&supervision.args)
@@ -102,6 +104,7 @@ impl Supervisor {
             .stdout(Stdio::null())
             .stderr(OwnedFd::from(theirs))
             .spawn()?;
+        reap::register(Pid::from_child(&process));
         Ok(Self { table, slots: Mutex::default(), socket: Mutex::new(ours), process })
     }
 
@@ -181,6 +184,12 @@ impl Drop for Entry<'_> {
 impl Drop for Supervisor {
     fn drop(&mut self) {
         self.tell(b"bye");
+        let process = Pid::from_child(&self.process);
+        // Where iact goes on, as in a watch, nobody is left uncollected; where it ends, that would be a wait of milliseconds.
+        let collector = std::thread::Builder::new().name("supervisor".into());
+        if collector.spawn(move || reap::discard(process)).is_err() {
+            reap::forget(process);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Services of a watched workspace: they go on between builds.
 
 use super::Watching;
-use crate::space::Space;
+use crate::space::{Space, until};
 use std::fs;
 
 /// A service that writes into the trail when it starts and when it ends, a target that makes what it works with, and a user.
@@ -28,6 +28,35 @@ run = "echo user >> @LOG@; ! grep -q bad x"
 fn lines(space: &Space) -> Vec<String> {
     let text = fs::read_to_string(space.base().join("trail")).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
+}
+
+/// Children of a process that have ended and were not collected.
+fn uncollected(parent: i32) -> Vec<i32> {
+    let numbers = fs::read_dir("/proc").unwrap().flatten();
+    let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let is_one = |pid: &i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let mut words = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        words.next() == Some("Z") && words.next() == Some(&parent.to_string())
+    };
+    numbers.filter(is_one).collect()
+}
+
+#[test]
+fn whoever_watched_over_the_commands_is_collected_when_the_workspace_is_opened_again() {
+    let iactfile = |word: &str| format!("[target.t]\ninputs = ['x']\nrun = 'echo {word} >> @LOG@'\n");
+    let space = Space::new(&iactfile("one"));
+    space.write("x", "1");
+    let watching = Watching::of(&space, &["t"]);
+    space.iactfile(&iactfile("two"));
+    watching.settle();
+    assert_eq!(lines(&space), ["one", "two"]);
+    // A comment: the workspace is opened again, and nothing runs.
+    space.iactfile(&(iactfile("two") + "# two\n"));
+    watching.settle();
+    let pid = watching.started.pid().as_raw_nonzero().get();
+    until("all are collected", || uncollected(pid).is_empty());
+    watching.end();
 }
 
 #[test]
