@@ -36,6 +36,9 @@ pub enum Holder {
 /// How often whoever listens to signals looks whether the lock is free.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
+/// How often to look who has it.
+const LOOKS: u32 = 5;
+
 /// Why the lock was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum NotLocked {
@@ -74,8 +77,9 @@ impl WorkspaceLock {
             opened => opened?,
         };
         let mut who = Holder::Unknown;
-        // Who let go of it between two looks is nobody to wait for.
-        for _ in 0..2 {
+        // Who let go of it between two looks is nobody to wait for; and where many lock and unlock, the list of all locks, which
+        // is read in pieces, may lack one.
+        for _ in 0..LOOKS {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Self { file: Arc::new(file) }),
                 Err(Errno::WOULDBLOCK | Errno::INTR) => who = holder(&file),
@@ -140,7 +144,7 @@ fn give_back_by_unlink(file: &File) {
 }
 
 /// Who holds a lock on the file, where the system tells.
-pub(super) fn holder(file: &File) -> Holder {
+fn holder(file: &File) -> Holder {
     match locker(file) {
         None => Holder::Unknown,
         Some(pid) if Path::new(&format!("/proc/{pid}")).exists() => Holder::Process(pid),

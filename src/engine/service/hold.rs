@@ -11,9 +11,9 @@
 //! path may be too long and which outlives its owner.
 #![allow(clippy::disallowed_methods, reason = "shell: files, locks")]
 
-use crate::engine::lock::{self, Holder};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -43,6 +43,15 @@ pub struct Published {
     /// What else the holder is to start when what that needs is ready.
     #[serde(default)]
     pub waiting: Vec<String>,
+}
+
+impl Published {
+    /// Whether its holder was killed: then the service is being ended. A process that nobody has collected yet is none.
+    pub fn is_orphaned(&self) -> bool {
+        let holder = i32::try_from(self.holder).ok().and_then(Pid::from_raw);
+        holder.is_none_or(|holder| test_kill_process(holder) == Err(Errno::SRCH))
+            || std::fs::read(format!("/proc/{}/cmdline", self.holder)).is_ok_and(|words| words.is_empty())
+    }
 }
 
 /// Where the files of a service lie.
@@ -84,11 +93,6 @@ impl Place {
             Err(Errno::WOULDBLOCK) => self.read(),
             _ => None,
         }
-    }
-
-    /// Whether its holder was killed, and the service is being ended.
-    pub fn is_orphaned(&self) -> bool {
-        File::open(self.file("lock")).is_ok_and(|lock| matches!(lock::holder(&lock), Holder::Killed(_)))
     }
 
     fn read(&self) -> Option<Published> {

@@ -30,6 +30,8 @@ use std::time::{Duration, Instant};
 const TIMEOUT_MS: u64 = 60_000;
 /// The first and the longest pause between tries if nothing is said.
 const PAUSE: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
+/// How long the service of a killed holder may take to be gone.
+const ORPHANED: Duration = Duration::from_secs(15);
 /// How often to look whether somebody else's service is ready.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -155,8 +157,8 @@ fn take(house: &House, id: u32, place: &Place) -> Result<Result<Hold, Option<u16
             Taken::Theirs(theirs) => theirs,
         };
         match theirs {
-            // Its supervisor ends it, and it is free.
-            Some(_) if place.is_orphaned() => {}
+            // Its supervisor ends it, and it is free; who is not seen from here may live all the same.
+            Some(theirs) if theirs.is_orphaned() && begin.elapsed() < ORPHANED => {}
             Some(theirs) if house.is_up && theirs.up => {
                 return Err(format!("is up already (process {})", theirs.holder));
             }
