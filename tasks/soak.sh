@@ -12,7 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 report=$(realpath -m "${1:-target/soak/report.txt}")
 scale=${SOAK_SCALE:-1}
-only=${SOAK_ONLY:-model kill points syscalls power crowd processes hostile damage attack schedule watch}
+only=${SOAK_ONLY:-model kill points outlive syscalls power crowd processes hostile damage attack schedule watch}
 mkdir -p "$(dirname "$report")"
 work=$(mktemp -d)
 trap 'umount "$work"/* 2>/dev/null || true; rm -rf "$work"' EXIT
@@ -98,12 +98,15 @@ note "begun: $(git rev-parse --short HEAD 2>/dev/null || echo unknown), $(uname 
 if wants model; then model; fi
 if wants kill; then one kill 8000 kill::killed_at_any_time; fi
 if wants points; then one points 2000 kill::killed_at_every_point; fi
+if wants outlive; then
+    IACT_TRY_ROUNDS=$((2000 / scale)) run outlive $((2000 / scale)) "$lib" killed::nothing_outlives
+fi
 if wants power; then
     one power 700 power::a_power_cut
     one shutdown 300 power::a_file_system_that_is_shut_down
 fi
 if wants syscalls; then
-    one syscalls 5000 syscalls::
+    one syscalls 20000 syscalls:: # more than there are
     one short 200 short::
 fi
 if wants processes; then
@@ -113,7 +116,8 @@ if wants processes; then
     one megabytes $((free < 16384 / scale ? free * scale : 16384)) processes::sixteen
 fi
 if wants crowd; then
-    one crowd 600 crowd::a_crowd_with
+    one crowd 600 crowd::a_crowd_with_kills_and
+    one entries 300 crowd::a_crowd_with_kills_beside
     one queue 300 crowd::a_crowd_in
     one beside 500 crowd::who_stores
 fi
@@ -123,7 +127,7 @@ if wants hostile; then
     one coarse_edits 500 coarse::an_input
 fi
 if wants damage; then
-    IACT_EVERY_BYTE=1 run damage "every byte" "$it" damage::
+    IACT_EVERY_BYTE=1 run damage "every byte" "$it" damage:: memory::
     run damage-of-entries "every byte" "$behaviour" damage::
 fi
 if wants attack; then

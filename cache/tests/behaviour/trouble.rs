@@ -55,11 +55,18 @@ fn a_cache_is_its_owners_alone() {
             .unwrap()
             .starts_with("Signature: 8a477f597d28d172789f06886806bc55")
     );
+    let is_refused = || {
+        let opened = LocalStore::open(&space.cache, LocalOptions::default());
+        matches!(opened, Err(StoreError::Unavailable(_)))
+    };
     set_mode(&space.cache, 0o777);
-    assert!(matches!(
-        LocalStore::open(&space.cache, LocalOptions::default()),
-        Err(StoreError::Unavailable(_))
-    ));
+    assert!(is_refused(), "others may write it");
+    set_mode(&space.cache, 0o700);
+    assert!(!is_refused());
+    if is_root() {
+        std::os::unix::fs::chown(&space.cache, Some(65534), None).unwrap();
+        assert!(is_refused(), "it is somebody else's");
+    }
 }
 
 #[test]

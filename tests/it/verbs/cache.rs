@@ -66,6 +66,22 @@ fn verify_of_a_part_of_the_data_reads_a_part_and_every_result() {
 }
 
 #[test]
+fn what_is_cached_is_its_owners_alone_whatever_the_umask() {
+    use std::os::unix::fs::PermissionsExt;
+    for umask in ["000", "022", "077"] {
+        let space = chain();
+        let line = format!("umask {umask}; exec \"$0\" \"$@\"");
+        space.iact(["build", "all"]).below(&["sh", "-c", &line]).run().expect_code(0);
+        let below = crate::space::snapshot(&space.cache);
+        assert!(below.len() > 8, "{below:?}");
+        for (path, (mode, ..)) in &below {
+            assert_eq!(mode & 0o077, 0, "umask {umask}: {}", path.display());
+        }
+        assert_eq!(std::fs::metadata(&space.cache).unwrap().permissions().mode() & 0o777, 0o700, "{umask}");
+    }
+}
+
+#[test]
 fn results_are_forgotten_by_target_or_by_fingerprint() {
     let space = chain();
     let run = space.build(&["all"]);
