@@ -51,7 +51,7 @@ pub use local::{LocalOptions, LocalStore, TAG};
 pub use lock::Lock;
 pub use materialize::OutputFile;
 pub use memory::{Fault, MemoryStore};
-pub use ops::in_parallel;
+pub use ops::{give_up, in_parallel};
 pub use restore::{RestoreError, RestoreOptions, Restored, Restores, Workspace};
 pub use store::{Lookup, Store, StoreError};
 pub use sweep::{Damage, ListedResult, PinOwners, Swept, Usage, Verified, VerifyOptions};

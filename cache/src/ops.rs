@@ -31,7 +31,18 @@ pub(crate) fn with_buffer<T>(work: impl FnOnce(&mut [u8]) -> T) -> T {
     })
 }
 
+static GIVEN_UP: AtomicBool = AtomicBool::new(false);
+
+/// From now on whatever is read for a digest or a copy is read no further: the process is about to end, and nothing that is
+/// not read whole is kept anyway.
+pub fn give_up() {
+    GIVEN_UP.store(true, Ordering::Relaxed);
+}
+
 fn read_some(from: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    if GIVEN_UP.load(Ordering::Relaxed) {
+        return Err(io::Error::other("interrupted"));
+    }
     loop {
         match from.read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

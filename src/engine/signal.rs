@@ -1,6 +1,7 @@
 //! Signals to iact itself.
 //!
-//! First signal: running commands get it and their grace. Second: they are killed. Third: iact leaves (its
+//! First signal: running commands get it and their grace. Second: they are killed. With either goes what was still being read of
+//! their outputs. Third: iact leaves (its
 //! supervisor clears up). A wrapper often passes on what the terminal has already sent to the whole group, so
 //! a second signal right behind the first is the same one. A signal that was ignored when iact started
 //! (`nohup`, a background job of a script) stays ignored. Afterwards the signal is raised again with its
@@ -137,8 +138,16 @@ fn respond(escalation: &mut Escalation, (raw, after): (c_int, Duration)) -> Opti
             super::terminal::restore_first();
             std::process::exit(128 + raw)
         }
-        Response::Kill(_) => {}
+        Response::Kill(_) => iact_cache::give_up(),
         Response::End(_) => {
+            // What commands made is still read for as long as they would have had.
+            let patience = || {
+                std::thread::sleep(Duration::from_millis(super::shared::GRACE_MS));
+                iact_cache::give_up();
+            };
+            if std::thread::Builder::new().name("patience".into()).spawn(patience).is_err() {
+                iact_cache::give_up();
+            }
             if let Some((_, bell)) = BELL.get() {
                 // One byte into an empty pipe that lives as long as we do cannot fail or block.
                 let _ = (&*bell).write(&[1]);

@@ -156,6 +156,30 @@ fn a_terabyte_of_nothing_holds_up_only_who_reads_it_and_can_be_interrupted() {
 }
 
 #[test]
+fn a_terabyte_of_output_is_read_no_longer_than_a_signal_allows() {
+    let space = Space::new("[target.makes]\noutputs = ['large/made']\nrun = 'truncate -s 1T large/made'\n");
+    let probe = std::fs::File::create(space.base().join("probe")).unwrap();
+    if probe.set_len(1 << 40).is_err() {
+        return skipped("no file of a terabyte here");
+    }
+    for (signals, within_ms) in [(1, 10_000), (2, 4_000)] {
+        let reading = space.iact(["build", "--json", "makes"]).start();
+        until("it is made", || space.path("large/made").metadata().is_ok_and(|made| made.len() == 1 << 40));
+        std::thread::sleep(Duration::from_millis(300));
+        let began = Instant::now();
+        for _ in 0..signals {
+            reading.signal(Signal::TERM);
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        let run = reading.wait();
+        assert!(run.signal == Some(15) || run.code == Some(143), "{run}");
+        assert_eq!(run.kinds(), ["cancelled"], "{run}");
+        assert!(began.elapsed() < Duration::from_millis(within_ms), "{:?}", began.elapsed());
+        space.remove("large");
+    }
+}
+
+#[test]
 fn what_grows_while_it_is_read_ends_in_a_sentence() {
     let space = Space::new("[target.t]\ninputs = ['grows']\noutputs = ['o']\nrun = 'wc -c < grows > o'\n");
     space.write("grows", "x");

@@ -1,7 +1,7 @@
 //! The local cache as a run uses it: what is stored waits until much of it can be published at once.
 
 use iact_cache::{Batch, LocalStore, StoreError};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 /// Bytes that may wait for the flush before a worker publishes them.
@@ -19,6 +19,8 @@ pub struct Cache {
     added: AtomicU64,
     /// Why something of it was not.
     trouble: Mutex<Option<String>>,
+    /// Whether it was told that something cannot be read.
+    unread: AtomicBool,
 }
 
 /// What one action stores: all of it or nothing. Nothing is published meanwhile.
@@ -41,7 +43,12 @@ impl Cache {
     /// A cache that may be read, written, or both.
     pub fn new(store: LocalStore, read: bool, write: bool) -> Self {
         let batch = write.then(|| RwLock::new(store.batch()));
-        Self { store, read, batch, added: AtomicU64::new(0), trouble: Mutex::default() }
+        Self { store, read, batch, added: AtomicU64::new(0), trouble: Mutex::default(), unread: AtomicBool::default() }
+    }
+
+    /// What keeps one entry from being read keeps others, too: it is told once.
+    pub fn is_first_trouble(&self) -> bool {
+        !self.unread.swap(true, Ordering::Relaxed)
     }
 
     /// Whether results may be stored.

@@ -41,7 +41,10 @@ impl Step<'_, '_> {
             Err(CollectError::MissingOutput(path)) => {
                 return self.fail(format!("output `{path}` is missing"));
             }
-            Err(error) => return self.fail(error.to_string()),
+            Err(error) => {
+                self.done.cancelled = self.shared.stop.signal().is_some();
+                return self.fail(error.to_string());
+            }
         };
         if let Some(part) = part {
             let result = self.result(job, &collected, &part.batch);

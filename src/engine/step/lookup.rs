@@ -111,7 +111,9 @@ impl Step<'_, '_> {
                 None
             }
             Err(error) => {
-                self.warn(format!("the cache cannot be read: {error}"));
+                if cache.is_first_trouble() {
+                    self.warn(format!("the cache cannot be read: {error}"));
+                }
                 None
             }
         }
