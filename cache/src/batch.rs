@@ -476,8 +476,10 @@ pub(crate) fn rename_into(
     let rename = || rustix::fs::renameat(scratch, name, folder, path.as_bytes());
     match rename() {
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
-            make_own(folder, path.kind())?;
-            make_own(folder, path.shard())?;
+            if make_own(folder, path.shard()).is_err() {
+                make_own(folder, path.kind())?;
+                make_own(folder, path.shard())?;
+            }
         }
         Err(Errno::ISDIR) => folder.remove(path.as_bytes())?,
         result => return Ok(result?),

@@ -12,9 +12,11 @@ use crate::local::FILE_MODE;
 
 /// Makes a folder of the cache; something else that has its name is put aside.
 pub(crate) fn make_own(folder: &Folder, path: &[u8]) -> io::Result<()> {
-    folder.make_with(path, PRIVATE)?;
-    if folder.facts(path)?.is_none_or(|facts| facts.is_folder()) {
-        return Ok(());
+    match rustix::fs::mkdirat(folder, path, PRIVATE) {
+        Ok(()) => return Ok(()),
+        Err(Errno::EXIST) if folder.facts(path)?.is_none_or(|facts| facts.is_folder()) => return Ok(()),
+        Err(Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
     }
     move_aside(folder, path)?;
     folder.make_with(path, PRIVATE)

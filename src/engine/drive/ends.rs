@@ -104,7 +104,9 @@ impl Drive<'_, '_> {
                 self.files.put(self.journal, path, made.present.clone());
             }
         }
-        self.files.look(self.journal, links);
+        if !links.is_empty() {
+            self.files.look(self.journal, links);
+        }
         outputs.sort_unstable_by_key(|made| made.path);
         self.survey.made(node);
         let mut discovered = Vec::with_capacity(done.discovered.len());
