@@ -73,6 +73,8 @@ pub struct Done {
     pub message: Option<String>,
     /// Its action digest.
     pub fingerprint: Option<iact_cache::Digest>,
+    /// Under which the list of discovered files is kept, without which another checkout does not find the result.
+    pub path_set: Option<iact_cache::Digest>,
     /// Wall time of the step.
     pub duration_ms: u64,
     /// What the command took, now or when its result was made.

@@ -63,6 +63,7 @@ fn blank(job: &Job<'_>) -> Done {
         exit_code: None,
         message: None,
         fingerprint: None,
+        path_set: None,
         duration_ms: 0,
         command_ms: 0,
         finished_unix_ms: 0,

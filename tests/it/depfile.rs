@@ -356,3 +356,21 @@ fn without_its_depfile_an_action_reads_what_it_declares() {
     space.write("Iactfile.toml", &plain);
     assert_eq!(space.build(&["t"]).kinds(), ["cached"]);
 }
+
+#[test]
+fn what_is_used_outlives_what_is_not_with_the_list_of_its_headers() {
+    let space = reader("cat in x.h > o; echo o: x.h > d");
+    let text = space.read("Iactfile.toml")
+        + "[target.filler]\ninputs = []\nmatrix = { n = ['1', '2', '3', '4'] }\noutputs = ['f{{ n }}']\nrun = 'head -c 200000 /dev/zero > f{{ n }}'\n";
+    space.write("Iactfile.toml", text);
+    space.write("x.h", "1");
+    std::thread::sleep(std::time::Duration::from_millis(15));
+    space.build(&["t"]);
+    space.build(&["filler"]);
+    space.remove("o");
+    assert_eq!(space.build(&["t"]).kinds(), ["cached"]);
+    space.iact(["cache", "gc", "--max-size", "100KB"]).run().expect_code(0);
+    let other = space.checkout("other");
+    other.remove("o");
+    assert_eq!(other.build(&["t"]).kinds(), ["cached"]);
+}

@@ -66,7 +66,7 @@ impl Drive<'_, '_> {
             if self.interruption.is_some() {
                 self.shared.outdate_services(self.plan.actions[node.index()]);
             }
-            self.state.used.extend(done.fingerprint);
+            self.state.used.extend(done.fingerprint.into_iter().chain(done.path_set));
             self.state.generations.extend(done.generation.map(|_| node));
         }
         let log = done.log.as_ref().map(|_| self.shared.log_path(&name).1);

@@ -43,7 +43,14 @@ impl Cache {
     /// A cache that may be read, written, or both.
     pub fn new(store: LocalStore, read: bool, write: bool) -> Self {
         let batch = write.then(|| RwLock::new(store.batch()));
-        Self { store, read, batch, added: AtomicU64::new(0), trouble: Mutex::default(), unread: AtomicBool::default() }
+        Self {
+            store,
+            read,
+            batch,
+            added: AtomicU64::new(0),
+            trouble: Mutex::default(),
+            unread: AtomicBool::default(),
+        }
     }
 
     /// What keeps one entry from being read keeps others, too: it is told once.

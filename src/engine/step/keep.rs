@@ -122,7 +122,7 @@ impl Step<'_, '_> {
             let (Some(key), Some(exports)) = (key, exports) else { return };
             let Ok(Some(full)) = self.fingerprint(job, &self.done.discovered) else { return };
             digest = full;
-            self.done.fingerprint = Some(full);
+            (self.done.fingerprint, self.done.path_set) = (Some(full), Some(key));
             let set = StoredResult { exports, ..StoredResult::default() };
             batch.put_result(&key, &set);
         }

@@ -195,6 +195,7 @@ impl Step<'_, '_> {
         self.keep_generation(job, result);
         self.done.outcome = Some(Outcome::Cached);
         self.done.fingerprint = Some(*digest);
+        self.done.path_set = job.action.depfile.as_ref().and_then(|_| self.path_set_key(job));
         self.done.command_ms = result.duration_ms;
         self.done.finished_unix_ms = result.finished_unix_ms;
         Ok(true)
