@@ -92,6 +92,13 @@ impl Space {
         fs::symlink_metadata(self.path(name)).is_ok()
     }
 
+    /// Waits until no command of a killed build lives: as long as one does the workspace is locked.
+    pub(crate) fn wait_for_the_dead(&self) {
+        if let Ok(lock) = fs::File::open(self.ws.join(".iact/lock")) {
+            rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        }
+    }
+
     /// Removes a file, a link or a whole folder.
     pub(crate) fn remove(&self, name: impl AsRef<Path>) {
         remove(&self.path(name));

@@ -59,6 +59,7 @@ fn builder(space: &Space, seed: u64, until: Instant, met: &Met) {
         let content = format!("{}\n", dice.below(6));
         space.write("in", &content);
         if dice.one_in(3) {
+            space.wait_for_the_dead();
             space.remove("out");
         }
         let started = space.iact(["build", "--json", "all"]).limit(120).start();

@@ -72,10 +72,8 @@ impl Model {
             maybe.extend(notes.local.remove(&expected.name));
             notes.past.entry(expected.name.clone()).or_default().insert(expected.key.clone());
         }
-        // Lines of disturbed commands count for nothing; while one lives the workspace is locked.
-        if let Ok(lock) = std::fs::File::open(self.space.ws.join(".iact/lock")) {
-            rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
-        }
+        // Lines of disturbed commands count for nothing.
+        self.space.wait_for_the_dead();
         self.space.trail();
     }
 
