@@ -129,6 +129,8 @@ impl Work {
         command.args(words).current_dir(self.root()).stdin(Stdio::null());
         // Where cargo tells the loader to look costs calls of its own.
         command.env_remove("LD_LIBRARY_PATH").env_remove("MAKEFLAGS");
+        // Every folder in front of the command's own costs a look.
+        command.env("PATH", "/usr/bin:/bin");
         command.env("IACT_CACHE_DIR", self.folder.path().join("cache"));
         command
     }
