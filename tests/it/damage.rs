@@ -153,13 +153,18 @@ pub(crate) fn place(all: &[PathBuf], mut number: usize) -> Option<(&PathBuf, usi
 fn every_file_of_the_cache_may_be_changed_or_cut_anywhere() {
     let space = two();
     space.build(&["b"]);
-    let total = space.cache_files().iter().map(|path| length(path)).sum();
-    let tried = bytes_tried(total, 24);
+    let files = space.cache_files();
+    let tried = bytes_tried(files.iter().map(|path| length(path)).sum(), 24);
     assert!(tried.len() > 30, "{tried:?}");
-    on_two_threads(2 * tried.len(), |space, at| {
-        let (cut, number) = (at % 2 == 1, tried[at / 2]);
+    // And each file once, however short it is.
+    on_two_threads(2 * (tried.len() + files.len()), |space, at| {
+        let (cut, number) = (at % 2 == 1, at / 2);
         let all = space.cache_files();
-        let Some((path, position)) = place(&all, number) else { return };
+        let found = match tried.get(number) {
+            Some(&number) => place(&all, number),
+            None => all.get(number - tried.len()).filter(|path| length(path) > 0).map(|path| (path, 0)),
+        };
+        let Some((path, position)) = found else { return };
         harm_at(path, position, 1 << (number % 8), cut);
         let name = path.strip_prefix(&space.cache).unwrap().display();
         let case = format!("byte {position} of {name}, cut {cut}");
