@@ -50,6 +50,9 @@ pub struct Shared<'a> {
     pub declared: Outputs,
     /// The cache, if it may be used.
     pub cache: Option<Cache>,
+    /// Made with the first command that runs.
+    // Dropped before `children`: until its folder is gone the supervisor has to know of it.
+    jobserver: OnceLock<Option<Jobserver>>,
     /// Starts processes.
     pub children: Arc<Children>,
     /// What actions need to run beside them.
@@ -78,8 +81,6 @@ pub struct Shared<'a> {
     pub has_terminal: bool,
     /// Bells of single actions, where one may be ended while the run goes on.
     ends: Option<Mutex<FxHashMap<String, Stop>>>,
-    /// Made with the first command that runs.
-    jobserver: OnceLock<Option<Jobserver>>,
     /// Whether there is a log of any action: most say nothing, and an earlier log has to be looked for only then.
     logs: OnceLock<AtomicBool>,
 }
