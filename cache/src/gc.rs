@@ -3,9 +3,9 @@
 //! Least recently used results go first, and with them the blobs nothing else refers to. A result that lacks
 //! a blob is useless and goes. A blob no result refers to goes once it is older than the grace period: until
 //! then somebody may be about to publish the result it belongs to, and no result goes to make room for it.
-//! Pinned results stay, whatever the limits say and whatever they lack. A result that could not be read stays,
-//! and so does every blob it may need. Guessing a result's worth from its build time was refused: nobody can
-//! predict what such a cache keeps.
+//! Pinned results stay, whatever the limits say and whatever they lack. While a result that could not be read stays, every
+//! blob stays: it may need it. It goes when its turn comes, so an error that lasts does not fill the disk.
+//! Guessing a result's worth from its build time was refused: nobody can predict what such a cache keeps.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -71,6 +71,14 @@ pub(crate) struct Sweep {
     pub(crate) orphan_unix_ms: Option<u64>,
 }
 
+impl Sweep {
+    /// Leaves a blob that no result refers to.
+    fn leave(&mut self, blob: &BlobFacts) {
+        let oldest = self.orphan_unix_ms.unwrap_or(u64::MAX);
+        self.orphan_unix_ms = Some(oldest.min(blob.changed_unix_ms));
+    }
+}
+
 /// Decides what goes.
 pub(crate) fn plan_sweep(results: &[ResultFacts], blobs: &[BlobFacts], policy: &SweepPolicy) -> Sweep {
     let by_hash: FxHashMap<&[u8; 32], usize> =
@@ -89,29 +97,31 @@ pub(crate) fn plan_sweep(results: &[ResultFacts], blobs: &[BlobFacts], policy: &
     if results.iter().any(|result| unread(result) && result.pinned) {
         return sweep;
     }
-    let is_unsure = results.iter().any(unread);
+    let any_unread = results.iter().any(unread);
     let mut unclaimed_bytes = 0;
     for (index, blob) in blobs.iter().enumerate().filter(|(index, _)| references[*index] == 0) {
         // From a clock that was wrong is as good as old.
         let is_old = blob.changed_unix_ms.abs_diff(policy.now_unix_ms) >= policy.grace_ms;
-        if is_old && !is_unsure {
+        if is_old && !any_unread {
             sweep.kept_bytes -= blob.size;
             sweep.blobs.push(index);
         } else {
             unclaimed_bytes += blob.size;
-            let oldest = sweep.orphan_unix_ms.unwrap_or(u64::MAX);
-            sweep.orphan_unix_ms = Some(oldest.min(blob.changed_unix_ms));
+            sweep.leave(blob);
         }
     }
+    let is_lost = |index: usize| needs[index].is_none() && !unread(&results[index]);
     let mut order: Vec<usize> = (0..results.len()).collect();
-    order
-        .sort_by_key(|index| (needs[*index].is_some(), results[*index].used_unix_ms, results[*index].action));
+    order.sort_by_key(|index| (!is_lost(*index), results[*index].used_unix_ms, results[*index].action));
     let oldest = policy.max_age_ms.map_or(0, |age| policy.now_unix_ms.saturating_sub(age));
+    let mut freed = Vec::new();
+    let mut is_unsure = false;
     for index in order {
         let result = &results[index];
         let too_many = policy.max_bytes.is_some_and(|limit| sweep.kept_bytes - unclaimed_bytes > limit);
-        let is_wanted = needs[index].is_some() && !too_many && result.used_unix_ms >= oldest;
-        if is_wanted || result.pinned || unread(result) {
+        let is_wanted = !is_lost(index) && !too_many && result.used_unix_ms >= oldest;
+        if is_wanted || result.pinned {
+            is_unsure |= unread(result);
             continue;
         }
         sweep.kept_bytes -= result.size;
@@ -120,9 +130,17 @@ pub(crate) fn plan_sweep(results: &[ResultFacts], blobs: &[BlobFacts], policy: &
             references[*blob] -= 1;
             if references[*blob] == 0 {
                 sweep.kept_bytes -= blobs[*blob].size;
-                sweep.blobs.push(*blob);
+                freed.push(*blob);
             }
         }
+    }
+    if is_unsure {
+        for blob in freed.iter().map(|index| &blobs[*index]) {
+            sweep.kept_bytes += blob.size;
+            sweep.leave(blob);
+        }
+    } else {
+        sweep.blobs.append(&mut freed);
     }
     sweep
 }
@@ -210,12 +228,14 @@ mod tests {
 
         let present = |digest: &Digest| blobs.iter().position(|blob| blob.hash == digest.hash);
         let whole = |result: &ResultFacts| matches!(&result.needs, Needs::Known(all) if all.iter().all(|d| present(d).is_some()));
-        let is_unsure = results.iter().any(unread);
         let kept: Vec<&ResultFacts> =
             (0..results.len()).filter(|at| !gone_results.contains(at)).map(|at| &results[at]).collect();
-        let protected = results.iter().filter(|result| result.pinned || unread(result)).count();
-        let stay = kept.iter().filter(|result| result.pinned || unread(result)).count();
-        assert_eq!(protected, stay, "what is pinned or could not be read stays");
+        let pinned = |results: &mut dyn Iterator<Item = &ResultFacts>| results.filter(|r| r.pinned).count();
+        assert_eq!(pinned(&mut results.iter()), pinned(&mut kept.iter().copied()), "what is pinned stays");
+        if kept.iter().copied().any(unread) {
+            assert_eq!(gone_blobs.len(), 0, "what could not be read may need it");
+        }
+        let any_unread = results.iter().any(unread);
         if results.iter().any(|result| result.pinned && unread(result)) {
             assert_eq!((gone_results.len(), gone_blobs.len()), (0, 0), "nobody knows what the pin holds");
             return;
@@ -238,15 +258,11 @@ mod tests {
         let is_young = |at: usize| blobs[at].changed_unix_ms + policy.grace_ms > NOW;
         let mut unclaimed_bytes = 0;
         for at in kept_blobs.iter().copied().filter(|at| !kept.iter().any(|result| refers(result, *at))) {
-            assert!(is_young(at) || is_unsure, "only the young stay without a result");
+            assert!(is_young(at) || any_unread, "only the young stay without a result");
             unclaimed_bytes += blobs[at].size;
         }
-        if is_unsure {
-            let claimed = |at: &usize| results.iter().any(|r| refers(r, *at) && (r.pinned || whole(r)));
-            assert!(gone_blobs.iter().all(claimed), "what could not be read may need it");
-        }
         let oldest = policy.max_age_ms.map_or(0, |age| NOW - age);
-        let free = || kept.iter().filter(|result| !result.pinned && !unread(result));
+        let free = || kept.iter().filter(|result| !result.pinned);
         assert!(free().all(|result| result.used_unix_ms >= oldest));
         let claimed_bytes = sweep.kept_bytes - unclaimed_bytes;
         if policy.max_bytes.is_some_and(|limit| claimed_bytes > limit) {

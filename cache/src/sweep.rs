@@ -357,6 +357,7 @@ impl LocalStore {
         let scratch = self.local().scratch().ok();
         let mut touched = BTreeSet::new();
         let mut still_needed: FxHashSet<[u8; 32]> = FxHashSet::default();
+        let mut any_needed = false;
         let order = if planted(Bug::SweepBlobsFirst) { [false, true] } else { [true, false] };
         for results in order {
             let (indices, from) =
@@ -366,7 +367,7 @@ impl LocalStore {
                 let path = if results { EntryPath::result } else { EntryPath::blob }(&entry.hash);
                 let removed = if results {
                     remove_result(folder, &path, &entry.facts)
-                } else if index >= seen.listed || still_needed.contains(&entry.hash) {
+                } else if any_needed || index >= seen.listed || still_needed.contains(&entry.hash) {
                     Ok(false)
                 } else {
                     hold::remove_blob(
@@ -387,8 +388,10 @@ impl LocalStore {
                 if let Err(error) = removed {
                     trouble.get_or_insert_with(|| self.local().io(path.as_str(), error));
                 }
-                if results && let Needs::Known(needs) = &seen.facts[index].needs {
-                    still_needed.extend(needs.iter().map(|blob| blob.hash));
+                match results.then(|| &seen.facts[index].needs) {
+                    Some(Needs::Known(needs)) => still_needed.extend(needs.iter().map(|blob| blob.hash)),
+                    Some(Needs::Unread) => any_needed = true,
+                    Some(Needs::Lost) | None => {}
                 }
             }
         }
