@@ -8,6 +8,7 @@
 
 pub mod patterns;
 pub mod read;
+pub mod times;
 pub mod walk;
 
 use crate::content::{Memo, Stat};
@@ -16,7 +17,9 @@ use crate::path_table::PathId;
 use iact_cache::DigestFunction;
 use rayon::prelude::*;
 use read::{Present, Reader, Seen};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use times::{file_clock_ns, keeps_times};
 
 /// Below that many paths the threads would cost more than they bring.
 const WORTH_THREADS: usize = 128;
@@ -135,55 +138,33 @@ fn remember(journal: &mut Journal, id: PathId, present: &Present, now_ns: i64) {
     }
 }
 
-/// The time that the file system would give a file now, for local ones: the kernel's coarse clock.
-pub fn file_clock_ns() -> i64 {
-    let now = rustix::time::clock_gettime(coarse_clock());
-    now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec)
+/// Looks at files again that were looked at before.
+#[derive(Clone, Copy, Debug)]
+pub struct Again<'a> {
+    /// The workspace's folder.
+    pub root: BorrowedFd<'a>,
+    /// What contents are digested with.
+    pub function: DigestFunction,
+    /// Whether stats of its file system may vouch for contents.
+    pub stats_vouch: bool,
 }
 
-#[cfg(target_os = "linux")]
-fn coarse_clock() -> rustix::time::ClockId {
-    rustix::time::ClockId::RealtimeCoarse
+impl Again<'_> {
+    /// Whether an input still is what it was before the action ran.
+    ///
+    /// Where times have whole seconds, or come from elsewhere, a file can be written without its stat telling; then it is
+    /// read again.
+    pub fn is_unmoved(&self, path: &CStr, before: &Present) -> bool {
+        let Self { root, function, stats_vouch } = *self;
+        let same =
+            |follow, stat: &Stat| matches!(read::stat(root, path, follow), Ok(Some(now)) if now == *stat);
+        let through = before.link.as_ref().and_then(|link| link.through).map(|(stat, _)| stat);
+        let end = through.unwrap_or(before.stat);
+        same(false, &before.stat)
+            && through.is_none_or(|stat| same(true, &stat))
+            // A link by itself is made anew, never written to.
+            && (stats_vouch && !end.is_coarse()
+                || !end.is_file()
+                || Reader { root, function, threads: 1 }.look(path, |_| None).content() == Some(before.content))
+    }
 }
-
-#[cfg(not(target_os = "linux"))]
-fn coarse_clock() -> rustix::time::ClockId {
-    rustix::time::ClockId::Realtime
-}
-
-/// Whether the file system keeps times by this machine's clock: not over a network, not in another program.
-#[cfg(target_os = "linux")]
-pub fn keeps_times(root: BorrowedFd<'_>) -> bool {
-    const FOREIGN: [u32; 7] =
-        [0x6969, 0x6573_5546, 0x0102_1997, 0x517b, 0xfe53_4d42, 0xff53_4d42, 0x5346_414f];
-    rustix::fs::fstatfs(root).is_ok_and(|fs| !FOREIGN.contains(&(fs.f_type as u32)))
-}
-
-/// Whether the file system keeps times by this machine's clock.
-#[cfg(not(target_os = "linux"))]
-pub fn keeps_times(_: BorrowedFd<'_>) -> bool {
-    true
-}
-
-/// Whether an input still is what it was before the action ran.
-///
-/// Where times have whole seconds a file can be written twice without its stat telling; then it is read again.
-pub fn is_unmoved(
-    root: BorrowedFd<'_>,
-    path: &std::ffi::CStr,
-    before: &Present,
-    function: DigestFunction,
-) -> bool {
-    let same = |follow, stat: &Stat| matches!(read::stat(root, path, follow), Ok(Some(now)) if now == *stat);
-    let through = before.link.as_ref().and_then(|link| link.through).map(|(stat, _)| stat);
-    let end = through.unwrap_or(before.stat);
-    let is_coarse = |stat: &Stat| stat.mtime_ns % SECOND_NS == 0 && stat.ctime_ns % SECOND_NS == 0;
-    same(false, &before.stat)
-        && through.is_none_or(|stat| same(true, &stat))
-        // A link by itself is made anew, never written to.
-        && (!is_coarse(&end)
-            || !end.is_file()
-            || Reader { root, function, threads: 1 }.look(path, |_| None).content() == Some(before.content))
-}
-
-const SECOND_NS: i64 = 1_000_000_000;

@@ -78,7 +78,7 @@ pub fn write(
 
 fn encode(workspace: &Workspace, plan: &Plan, names: &[String], goals: &[u32]) -> Option<Vec<u8>> {
     let root = workspace.folder.as_fd();
-    if !crate::scan::keeps_times(root) {
+    if !crate::scan::times::keeps_times(root) {
         return None;
     }
     let oldest_ns = workspace.asked.began_ns.saturating_sub(RACY_NS);
@@ -119,7 +119,7 @@ pub fn read(place: &Path, located: &Located, caller: &Caller, given: Given) -> O
     let goals = from.list(4, Reader::u32)?;
     let files = from.list(5, shown)?;
     let visited = from.list(5, shown)?;
-    let began_ns = crate::scan::file_clock_ns();
+    let began_ns = crate::scan::times::file_clock_ns();
     let folder = std::fs::File::open(&located.root).ok()?;
     let same = |follow: bool| {
         let root = folder.as_fd();

@@ -18,7 +18,7 @@ use crate::engine::service::Services;
 use crate::engine::signal::Response;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
-use crate::scan::keeps_times;
+use crate::scan::times::keeps_times;
 use crate::ui::Screen;
 use crate::workspace::Workspace;
 use debounce::{Debounce, Next};

@@ -146,7 +146,7 @@ impl Workspace {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened =
             rustix::fs::open(&root, flags, Mode::empty()).map_err(|errno| refuse(&root, "open", errno))?;
-        let mut asked = Asked { began_ns: crate::scan::file_clock_ns(), ..Asked::default() };
+        let mut asked = Asked { began_ns: crate::scan::times::file_clock_ns(), ..Asked::default() };
         let manifests = Arc::new(read_all(&root, &file, opened.as_fd(), &mut asked)?);
         let machine = machine();
         let gitignore = manifests[0].workspace.gitignore.unwrap_or(true);

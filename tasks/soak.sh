@@ -6,7 +6,7 @@
 #   SOAK_ONLY='model kill' …        some harnesses
 #   IACT_TRY_PATIENCE=10 …          beside other work: what hangs is given up ten times as late
 #
-# As root with loop devices it also runs on file systems of its own; without, it says what it skips. Takes hours.
+# As root with loop devices (and bindfs) it also runs on file systems of its own; without, it says what it skips. Takes hours.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -53,6 +53,11 @@ wants() {
 # A file system of this kind at $work/KIND; fails where there can be none.
 mounted() {
     local kind=$1 image=$work/$1.img
+    if [ "$kind" = fuse ]; then
+        mkdir -p "$work/behind" "$work/fuse"
+        bindfs "$work/behind" "$work/fuse" 2>/dev/null
+        return
+    fi
     truncate -s 1G "$image"
     case $kind in
         btrfs) mkfs.btrfs -q -f "$image" ;;
@@ -64,12 +69,12 @@ mounted() {
     mount -o loop "$image" "$work/$kind" 2>/dev/null
 }
 
-# The model: 100,000 steps, half on this file system, the rest spread over the others.
+# The model: 100,000 steps, spread over file systems.
 model() {
-    local kind steps=$((12500 / scale)) seed
+    local kind steps=$((10000 / scale)) seed
     seed=$(date +%s)
     note "model: seed $seed and the following"
-    for kind in here btrfs xfs ext2-128; do
+    for kind in here btrfs xfs ext2-128 fuse; do
         local folder=${TMPDIR:-/tmp}
         if [ "$kind" != here ]; then
             if ! mounted "$kind"; then
@@ -125,6 +130,10 @@ if wants hostile; then
     one inputs $((100000 * scale)) hostile::
     one coarse 5000 coarse::a_rewrite
     one coarse_edits 500 coarse::an_input
+    one coarse_headers 200 coarse::a_header
+    one foreign 1000 foreign::a_rewrite
+    one foreign_edits 500 foreign::an_input
+    one foreign_headers 200 foreign::a_header
 fi
 if wants damage; then
     IACT_EVERY_BYTE=1 run damage "every byte" "$it" damage:: memory::

@@ -59,6 +59,11 @@ impl FileFacts {
         self.mtime_ns.max(self.ctime_ns)
     }
 
+    /// Whether its times have whole seconds, so that two moments may look the same.
+    pub fn is_coarse(&self) -> bool {
+        self.mtime_ns % 1_000_000_000 == 0 && self.ctime_ns % 1_000_000_000 == 0
+    }
+
     pub(crate) fn file_type(&self) -> FileType {
         FileType::from_raw_mode(self.mode as _)
     }

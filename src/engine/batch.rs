@@ -9,7 +9,6 @@ use super::leftovers;
 use super::shared::Shared;
 use super::step::{Ran, Step, step};
 use crate::log::LogWriter;
-use crate::scan::file_clock_ns;
 
 /// Runs the jobs, which are of one target. Called on a worker thread.
 pub fn batch(shared: &Shared<'_>, jobs: Vec<Job<'_>>) -> Vec<Done> {
@@ -41,7 +40,7 @@ fn together(shared: &Shared<'_>, jobs: &[Job<'_>]) -> Option<Vec<Done>> {
         .map(|job| shared.log_path(&job.action.name))
         .map(|(stem, path)| (stem, shared.log_writer(path)))
         .collect();
-    let began_ns = file_clock_ns();
+    let began_ns = shared.file_clock_ns(action);
     for job in jobs {
         shared.tell(Event::Started(job.node, job.reason.clone()));
     }

@@ -28,6 +28,7 @@ use crate::reach::{self, Known, Left};
 use crate::report::{Report, RunFinished, SCHEMA};
 use crate::scan::Files;
 use crate::scan::read::stat;
+use crate::scan::times::Times;
 use crate::scan::walk::Folders;
 use crate::schedule::{Budget, Demand, Schedule};
 use crate::workspace::Workspace;
@@ -203,6 +204,9 @@ fn run_known(
     let lock = lock(workspace, &mut warnings, listener)?;
     let (mut memory, known) = read(lock.as_ref())?;
     let since = memory.journal.lengths().0;
+    if since == 0 {
+        warnings.extend(Times::of(workspace.folder.as_fd()).told());
+    }
     let cache = cache_of(workspace, options, &mut warnings);
     let (events, receiver) = sync_channel::<Event>(EVENTS);
     let stop = Stop::new().map_err(|error| system("make a pipe", error))?;

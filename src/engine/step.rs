@@ -20,7 +20,7 @@ use crate::decision::Reason;
 use crate::fingerprint::InputNode;
 use crate::graph::instance::Texts;
 use crate::report::Outcome;
-use crate::scan::file_clock_ns;
+use crate::scan::times::file_clock_ns;
 use iact_cache::Restores;
 use iact_cache::chaos::{Bug, planted, point};
 use moved::moved_input;
@@ -95,7 +95,7 @@ pub(super) struct Step<'s, 'a> {
 pub(super) struct Ran {
     pub(super) ended: Ended,
     /// By the clock of files.
-    pub(super) began_ns: i64,
+    pub(super) began_ns: Option<i64>,
     /// Whether everything it wrote is in the log.
     pub(super) log_whole: bool,
     /// What it exported.
@@ -224,7 +224,7 @@ impl<'s, 'a> Step<'s, 'a> {
     fn command(&mut self, job: &Job<'_>, texts: &Texts) -> Ran {
         let (stem, path) = self.shared.log_path(&job.action.name);
         let mut log = self.shared.log_writer(path);
-        let began_ns = file_clock_ns();
+        let began_ns = self.shared.file_clock_ns(job.action);
         let stdin = if self.shared.owns_terminal(job.action) { Stdin::Terminal } else { Stdin::Null };
         let exports =
             (!job.action.rare().exports.is_empty()).then(|| self.shared.exports_path(&job.action.name));

@@ -1,24 +1,36 @@
 //! Times of whole seconds (`mkfs.ext2 -I 128`): the one place where a file can be rewritten without any trace in its stat.
 
 use crate::dice::Dice;
-use crate::mounted::COARSE;
+use crate::mounted::{COARSE, Mounted};
 use crate::sizes::tries;
 use crate::space::{Space, is_root, skipped};
 
-#[test]
-fn a_rewrite_within_one_tick_is_noticed() {
+/// A workspace on such a file system; says why there can be none.
+fn coarse(iactfile: &str) -> Option<(Space, Mounted)> {
     if !is_root() {
-        return skipped("only the superuser mounts file systems");
+        skipped("only the superuser mounts file systems");
+        return None;
     }
-    let mut tries = tries("coarse", 60);
-    let mut dice = Dice::new(tries.seed);
     let space = Space::bare();
     let image = space.base().join("image");
-    let mounted = COARSE.image(&image).and_then(|()| COARSE.mount(&image, &space.ws));
-    if mounted.is_none() {
-        return skipped("no ext2 with small inodes can be made and mounted here");
-    }
-    space.iactfile("[target.t]\ninputs = ['in*']\noutputs = ['o']\nrun = 'cat in* > o'\n");
+    let Some(mounted) = COARSE.image(&image).and_then(|()| COARSE.mount(&image, &space.ws)) else {
+        skipped("no ext2 with small inodes can be made and mounted here");
+        return None;
+    };
+    space.iactfile(iactfile);
+    Some((space, mounted))
+}
+
+/// Edits its header, where it is told to, after it has read it.
+pub(crate) const HEADER_EDITED: &str = "[target.t]\ninputs = []\noutputs = ['o']\ndepfile = 'd'\n\
+    run = 'cat x.h > o; stat x.h >/dev/null; if [ -e @BASE@/edit ]; then cat @BASE@/edit > @HEADER@; rm @BASE@/edit; fi; echo o: x.h > d'\n";
+
+#[test]
+fn a_rewrite_within_one_tick_is_noticed() {
+    let iactfile = "[target.t]\ninputs = ['in*']\noutputs = ['o']\nrun = 'cat in* > o'\n";
+    let Some((space, _mounted)) = coarse(iactfile) else { return };
+    let mut tries = tries("coarse", 60);
+    let mut dice = Dice::new(tries.seed);
     space.write("in", "0000\n");
     space.write("in2", "x\n");
     space.build(&["t"]);
@@ -38,21 +50,31 @@ fn a_rewrite_within_one_tick_is_noticed() {
 }
 
 #[test]
+fn a_header_edited_within_the_tick_in_which_the_command_read_it_is_not_stored() {
+    let Some((space, _mounted)) = coarse(&HEADER_EDITED.replace("@HEADER@", "x.h")) else { return };
+    let mut tries = tries("coarse_headers", 4);
+    while tries.done < tries.count {
+        let (old, new) = (format!("{:04}a\n", tries.done), format!("{:04}b\n", tries.done));
+        space.write("x.h", &old);
+        std::fs::write(space.base().join("edit"), &new).unwrap();
+        // It is new to the action, and old.
+        space.remove(".iact");
+        crate::space::remove(&space.cache);
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        space.build(&["t"]);
+        let run = space.build(&["t"]);
+        assert_eq!(space.read("o"), new, "{run}");
+        tries.done += 1;
+    }
+    tries.held();
+}
+
+#[test]
 fn an_input_edited_within_the_tick_in_which_the_command_read_it_is_not_stored() {
-    if !is_root() {
-        return skipped("only the superuser mounts file systems");
-    }
+    let iactfile = "[target.t]\ninputs = ['in']\noutputs = ['o']\n\
+                    run = 'if [ -e @BASE@/edit ]; then cat @BASE@/edit > in; rm @BASE@/edit; fi; cat in > o'\n";
+    let Some((space, _mounted)) = coarse(iactfile) else { return };
     let mut tries = tries("coarse_edits", 8);
-    let space = Space::bare();
-    let image = space.base().join("image");
-    let mounted = COARSE.image(&image).and_then(|()| COARSE.mount(&image, &space.ws));
-    if mounted.is_none() {
-        return skipped("no ext2 with small inodes can be made and mounted here");
-    }
-    space.iactfile(
-        "[target.t]\ninputs = ['in']\noutputs = ['o']\n\
-         run = 'if [ -e @BASE@/edit ]; then cat @BASE@/edit > in; rm @BASE@/edit; fi; cat in > o'\n",
-    );
     while tries.done < tries.count {
         let (old, new) = (format!("{:04}a\n", tries.done), format!("{:04}b\n", tries.done));
         space.write("in", &old);

@@ -7,6 +7,7 @@ mod coarse;
 mod crowd;
 #[path = "../it/dice.rs"]
 mod dice;
+mod foreign;
 mod hostile;
 mod kill;
 mod mounted;

@@ -73,10 +73,17 @@ fn mount(image: &Path, at: &Path, options: &str) -> Option<Mounted> {
     succeeds("mount", &["-o", options, text(image), text(at)]).then(|| Mounted { at: at.to_owned() })
 }
 
+/// Lets a folder be seen at another place through FUSE, with stats that are asked for once an hour.
+pub(crate) fn seen_through_fuse(behind: &Path, at: &Path) -> Option<Mounted> {
+    std::fs::create_dir_all(at).unwrap();
+    succeeds("bindfs", &["-o", "attr_timeout=3600,entry_timeout=3600", text(behind), text(at)])
+        .then(|| Mounted { at: at.to_owned() })
+}
+
 impl Drop for Mounted {
     fn drop(&mut self) {
         for _ in 0..50 {
-            if succeeds("umount", &[text(&self.at)]) {
+            if succeeds("umount", &[text(&self.at)]) || succeeds("fusermount", &["-u", text(&self.at)]) {
                 return;
             }
             std::thread::sleep(std::time::Duration::from_millis(20));

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::graph::action::Action;
 use crate::path_table::PathId;
 use crate::plan::Node;
-use crate::scan::is_unmoved;
+use crate::scan::Again;
 use crate::scan::read::{Seen, stat};
 use crate::scan::walk::{Folders, Listings, Outputs, is_at_or_below, split};
 use crate::workspace::{Workspace, files};
@@ -268,13 +268,15 @@ impl Sight {
         };
         ids.sort_unstable();
         ids.dedup();
+        let files = &self.memory.files;
+        let again = Again { root, function: files.function(), stats_vouch: files.keeps_times() };
         ids.retain(|&id| {
             let path = paths.c_str(id);
-            match self.memory.files.get(id) {
+            match files.get(id) {
                 Seen::Present(present) if present.stat.is_folder() => {
                     !matches!(stat(root, path, false), Ok(Some(now)) if now.is_folder())
                 }
-                Seen::Present(present) => !is_unmoved(root, path, present, self.memory.files.function()),
+                Seen::Present(present) => !again.is_unmoved(path, present),
                 Seen::Absent => !matches!(stat(root, path, false), Ok(None)),
                 Seen::Trouble(_) => true,
             }

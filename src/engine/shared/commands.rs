@@ -8,7 +8,9 @@ use crate::engine::spawn::{Ended, Launch, Stdin, Stop};
 use crate::graph::action::Action;
 use crate::graph::instance::Texts;
 use crate::report::Stream;
+use crate::scan::times::clock_of_ns;
 use std::ffi::OsString;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,6 +21,11 @@ fn unshared(error: &std::io::Error) -> String {
 }
 
 impl Shared<'_> {
+    /// The time that files get that a command writes from now on, if anything depends on it.
+    pub fn file_clock_ns(&self, action: &Action) -> Option<i64> {
+        action.depfile.as_ref().map(|_| clock_of_ns(self.workspace.folder.as_fd()))
+    }
+
     pub(super) fn jobserver(&self) -> Option<&Jobserver> {
         let make = || {
             let outer = self.workspace.caller.var("MAKEFLAGS").and_then(|flags| Jobserver::join(flags));

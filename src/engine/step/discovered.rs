@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "shell: reads the depfile, looks at files")]
 
 use super::Step;
+use crate::content::Stat;
 use crate::engine::depfile;
 use crate::engine::job::{Job, Watched};
 use crate::engine::shared::os_path;
@@ -23,8 +24,8 @@ impl Step<'_, '_> {
     ///
     /// # Errors
     /// There is no depfile to read, or it names what another target makes.
-    pub(super) fn discover(&mut self, job: &Job<'_>, began_ns: i64) -> Result<(), String> {
-        let Some(depfile) = &job.action.depfile else { return Ok(()) };
+    pub(super) fn discover(&mut self, job: &Job<'_>, began_ns: Option<i64>) -> Result<(), String> {
+        let (Some(depfile), Some(began_ns)) = (&job.action.depfile, began_ns) else { return Ok(()) };
         let workspace = self.shared.workspace;
         let text = match std::fs::read(workspace.root.join(depfile)) {
             Ok(text) => text,
@@ -40,15 +41,13 @@ impl Step<'_, '_> {
             if path.is_empty() || known.brings(&path) || !named.insert(path.clone()) {
                 continue;
             }
-            // What was made before it began may be of the very tick in which it began; what a person wrote then may have
-            // been read before.
-            let since_ns = began_ns + i64::from(self.is_made_upstream(job, &path)?);
-            self.take_discovered(path, &known, since_ns);
+            let is_made = self.is_made_upstream(job, &path)?;
+            self.take_discovered(path, &known, &|stat| may_be_since(stat, began_ns, is_made));
         }
         Ok(())
     }
 
-    fn take_discovered(&mut self, path: Vec<u8>, known: &Known<'_>, since_ns: i64) {
+    fn take_discovered(&mut self, path: Vec<u8>, known: &Known<'_>, is_young: &dyn Fn(&Stat) -> bool) {
         let before = known.discovered.get(path.as_slice()).copied();
         let present = match self.look(&path, before) {
             Seen::Present(present) if present.stat.is_folder() => return,
@@ -60,10 +59,8 @@ impl Step<'_, '_> {
             }
         };
         let end = present.link.as_ref().and_then(|link| link.through).map(|(stat, _)| stat);
-        // The change time is the one that nobody can set.
-        let is_young = [Some(present.stat), end].into_iter().flatten().any(|stat| stat.ctime_ns >= since_ns);
         // What was looked at before the command ran is compared with the other inputs.
-        if before.is_none() && is_young {
+        if before.is_none() && [Some(present.stat), end].iter().flatten().any(is_young) {
             self.done.moved.get_or_insert_with(|| path.clone());
         }
         self.done.discovered.push(Watched { path, present });
@@ -82,6 +79,15 @@ impl Step<'_, '_> {
         let name = &graph.actions[maker as usize].name;
         Err(format!("it read `{path}`, which `{name}` makes: add `{name}` to its `deps`"))
     }
+}
+
+/// Whether a file may have been written after a command began, by its change time, which nobody can set.
+///
+/// What was made before it began may be of the very tick in which it began; what a person wrote in that tick may have been
+/// read before.
+fn may_be_since(stat: &Stat, began_ns: i64, is_made: bool) -> bool {
+    let tick_ns = if stat.is_coarse() { 1_000_000_000 } else { 1 };
+    stat.ctime_ns > began_ns.saturating_sub(if is_made { 0 } else { tick_ns })
 }
 
 /// Whether one action comes before the other, by `deps` or by `after`, over any number of steps.

@@ -5,7 +5,8 @@
 
 use crate::engine::job::{Job, Watched};
 use crate::engine::shared::Shared;
-use crate::scan::is_unmoved;
+use crate::scan::Again;
+use crate::scan::times::keeps_times;
 use crate::scan::walk::Folders;
 use iact_cache::in_parallel;
 use std::convert::Infallible;
@@ -43,14 +44,14 @@ pub(super) fn moved_input(shared: &Shared<'_>, job: &Job<'_>) -> Option<Vec<u8>>
 
 fn first_moved(shared: &Shared<'_>, inputs: &[&Watched]) -> Option<Vec<u8>> {
     let root = shared.workspace.folder.as_fd();
-    let function = shared.workspace.digest_function();
+    let again = Again { root, function: shared.workspace.digest_function(), stats_vouch: keeps_times(root) };
     let mut path = Vec::new();
     for input in inputs {
         path.clear();
         path.extend_from_slice(&input.path);
         path.push(0);
-        let is_same = CStr::from_bytes_with_nul(&path)
-            .is_ok_and(|path| is_unmoved(root, path, &input.present, function));
+        let is_same =
+            CStr::from_bytes_with_nul(&path).is_ok_and(|path| again.is_unmoved(path, &input.present));
         if !is_same {
             return Some(input.path.clone());
         }
