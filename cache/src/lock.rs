@@ -72,6 +72,17 @@ fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
+/// Opens and locks a folder that was just made; `None`: somebody took it for litter before that.
+fn locked(parent: &Folder, name: &[u8]) -> io::Result<Option<Folder>> {
+    let folder = match parent.child(name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let locked = rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive);
+    let is_there = parent.facts(name)?.map(|facts| facts.ino) == Some(facts_of(&folder)?.ino);
+    Ok((locked != Err(Errno::WOULDBLOCK) && is_there).then_some(folder))
+}
+
 /// A folder of this process's own; removed with everything in it when dropped, by others when the process
 /// dies.
 #[derive(Debug)]
@@ -92,12 +103,13 @@ impl Scratch {
                 Err(Errno::EXIST) => continue,
                 Err(error) => return Err(error.into()),
             }
-            // Until it is locked somebody may take it for litter; then make another.
-            let Ok(folder) = parent.child(&name) else { continue };
-            let locked = rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive);
-            let still_there = parent.facts(&name)?.map(|facts| facts.ino) == Some(facts_of(&folder)?.ino);
-            if locked != Err(Errno::WOULDBLOCK) && still_there {
-                return Ok(Self { parent, name, folder, next: AtomicU64::new(0) });
+            match locked(&parent, &name) {
+                Ok(Some(folder)) => return Ok(Self { parent, name, folder, next: AtomicU64::new(0) }),
+                Ok(None) => {}
+                Err(error) => {
+                    let _ = rustix::fs::unlinkat(&parent, name.as_slice(), AtFlags::REMOVEDIR);
+                    return Err(error);
+                }
             }
         }
     }

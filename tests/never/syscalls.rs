@@ -350,3 +350,24 @@ fn a_sweep_or_a_repair_that_cannot_read_removes_nothing() {
     space.iact(["artifact", "verify", "kept"]).run().expect_code(0);
     tries.held();
 }
+
+/// A scratch folder that could be made but not opened was made again, without end.
+#[test]
+fn a_folder_of_the_caches_own_that_cannot_be_opened_ends_in_a_sentence() {
+    if !traces() {
+        return skipped("no strace, or it may not trace");
+    }
+    let space = project("0\n");
+    let folder = space.cache.join("tmp");
+    for phase in [Phase::Edit, Phase::Sweep] {
+        for when in 1..8 {
+            phase.prepare(&space, &format!("{phase:?} {when}\n"));
+            let mut wrapper = vec!["strace", "-f", "-qq", "-o", "/dev/null", "-P", folder.to_str().unwrap()];
+            let inject = format!("inject=openat:error=EROFS:when={when}+");
+            wrapper.extend(["-e", "trace=openat", "-e", &inject]);
+            let run = space.iact(phase.arguments()).below(&wrapper).limit(20).run();
+            assert!(matches!(run.code, Some(0 | 1 | 4)), "{phase:?} {when}: {run}");
+        }
+        assert_eq!(litter(&space), [""; 0], "{phase:?}");
+    }
+}
