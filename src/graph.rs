@@ -69,6 +69,8 @@ pub struct Graph {
     pub services: Arc<Vec<Service>>,
     /// Renders late texts.
     pub templates: Arc<Templates>,
+    /// Whether actions are missing on which some of these depend.
+    pub is_part: bool,
     default: Vec<bool>,
     by_name: FxHashMap<String, u32>,
     of_decl: FxHashMap<(u32, u32), Vec<u32>>,

@@ -160,8 +160,14 @@ impl Again<'_> {
             |follow, stat: &Stat| matches!(read::stat(root, path, follow), Ok(Some(now)) if now == *stat);
         let through = before.link.as_ref().and_then(|link| link.through).map(|(stat, _)| stat);
         let end = through.unwrap_or(before.stat);
+        // Where a link led to no file there may be one now.
+        let leads_to_file = || matches!(read::stat(root, path, true), Ok(Some(now)) if now.is_file());
+        let same_end = || match through {
+            Some(stat) => same(true, &stat),
+            None => before.link.is_none() || !leads_to_file(),
+        };
         same(false, &before.stat)
-            && through.is_none_or(|stat| same(true, &stat))
+            && same_end()
             // A link by itself is made anew, never written to.
             && (stats_vouch && !end.is_coarse()
                 || !end.is_file()

@@ -131,8 +131,14 @@ impl<'a> Assessor<'_, 'a> {
     /// An input whose content cannot be told, or a tool that is not there, for a person.
     pub fn assess(&self, node: Node, probes: &[PartDigest]) -> Result<Assessment, String> {
         let action = self.action(node);
-        if let Some(tool) = action.tools.iter().find(|tool| !self.survey.tools.contains_key(*tool)) {
-            return Err(format!("the tool {} {}", tools::shown(tool), tools::lack(tool)));
+        for tool in &action.tools {
+            match self.survey.tools.get(tool).map(|id| self.files.get(*id)) {
+                None => return Err(format!("the tool {} {}", tools::shown(tool), tools::lack(tool))),
+                Some(Seen::Trouble(trouble)) => {
+                    return Err(format!("the tool {} {trouble}", tools::shown(tool)));
+                }
+                Some(_) => {}
+            }
         }
         let values = self.values(node, probes);
         let definition = define(action, &values);

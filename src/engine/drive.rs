@@ -30,6 +30,7 @@ use crate::plan::{Node, Plan};
 use crate::record::PartDigest;
 use crate::report::{Outcome, Report, RunFinished};
 use crate::scan::Files;
+use crate::scan::read::Seen;
 use crate::schedule::Schedule;
 use iact_cache::Digest;
 use iact_cache::chaos::{Bug, planted};
@@ -340,6 +341,7 @@ impl<'a> Drive<'_, 'a> {
         if let Err(message) = self.read_exports(node) {
             return self.failed(node, message);
         }
+        self.look_through_links(node);
         let assessor = self.assessor();
         let assessment = match assessor.assess(node, probes) {
             Ok(assessment) => assessment,
@@ -367,6 +369,23 @@ impl<'a> Drive<'_, 'a> {
                 }
             }
         }
+    }
+
+    /// What links lead to may have been made since they were looked at.
+    fn look_through_links(&mut self, node: Node) {
+        if self.state.totals.executed + self.state.totals.cached == 0 {
+            return;
+        }
+        let action = self.action(node);
+        let record = self.journal.record(&action.name);
+        let discovered = record.iter().flat_map(|record| record.discovered.iter().map(|(path, _)| *path));
+        let tools = action.tools.iter().filter_map(|tool| self.survey.tools.get(tool).copied());
+        let is_link =
+            |id: &PathId| matches!(self.files.get(*id), Seen::Present(present) if present.link.is_some());
+        let all = self.survey.inputs[node.index()].iter().copied().chain(discovered).chain(tools);
+        let links: Vec<PathId> = all.filter(is_link).collect();
+        links.iter().for_each(|&link| self.files.forget(link));
+        self.files.look(self.journal, links);
     }
 
     fn start(&mut self, node: Node, pool: &Pool<'_, 'a>) {

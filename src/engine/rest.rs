@@ -85,7 +85,7 @@ impl Seenness<'_> {
     /// The proof, if one can be made.
     fn standstill(&self, acted: &Acted<'_>) -> Option<Standstill> {
         let graph = &self.workspace.graph;
-        if !self.files.keeps_times() {
+        if !self.files.keeps_times() || self.survey.looks_beside {
             return None;
         }
         let mut proof = Standstill::default();
@@ -178,10 +178,13 @@ impl Seenness<'_> {
         }
         if let Some(link) = &present.link {
             proof.rested.push(self.old_enough(path, present.stat, false)?);
-            if let Some((stat, _)) = link.through {
-                self.journal.memo(id).filter(|memo| memo.trusted && memo.stat == stat)?;
-                proof.rested.push(Rested { path: path.to_vec(), stat, follow: true, young: false });
-            }
+            let Some((stat, _)) = link.through else {
+                // Where it leads to nothing there may be something any time.
+                let root = self.workspace.folder.as_fd();
+                return stat_of(root, path)?.is_folder().then_some(());
+            };
+            self.journal.memo(id).filter(|memo| memo.trusted && memo.stat == stat)?;
+            proof.rested.push(Rested { path: path.to_vec(), stat, follow: true, young: false });
             return Some(());
         }
         let memo = self.journal.memo(id).filter(|memo| memo.trusted && memo.stat == present.stat);
@@ -217,4 +220,9 @@ impl Seenness<'_> {
         });
         Some(())
     }
+}
+
+/// What the end of a link shows, if there is one.
+fn stat_of(root: std::os::fd::BorrowedFd<'_>, path: &[u8]) -> Option<Stat> {
+    stat(root, &CString::new(path).ok()?, true).ok().flatten()
 }

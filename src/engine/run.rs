@@ -29,7 +29,7 @@ use crate::report::{Report, RunFinished, SCHEMA};
 use crate::scan::Files;
 use crate::scan::read::stat;
 use crate::scan::times::Times;
-use crate::scan::walk::Folders;
+use crate::scan::walk::{Folders, Visited};
 use crate::schedule::{Budget, Demand, Schedule};
 use crate::workspace::Workspace;
 use iact_cache::chaos::{Bug, planted, point};
@@ -37,7 +37,7 @@ use iact_cache::{LocalOptions, LocalStore, SweepPolicy};
 use rustix::process::Signal;
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
@@ -251,21 +251,34 @@ fn run_known(
     drop(signals);
     let closed = memory.journal.close();
     if let Some(place) = options.proof.as_ref().filter(|_| closed.is_ok()) {
-        let (journal, files, visited) = (&memory.journal, &memory.files, folders.visited());
+        let left =
+            Left { workspace, plan, journal: &memory.journal, files: &memory.files, settled: &settled };
         // Without a proof the next build takes the long way.
         let _ = match known {
-            Some(known) => known.renew(place, &Left { workspace, plan, journal, files, settled: &settled }),
-            None => Seenness { workspace, plan, journal, files, survey: &survey, visited }.keep(
-                place,
-                &options.goals,
-                &Acted { settled: &settled, since },
-            ),
+            // Some may have seen what moved as it was before.
+            _ if !state.moved.is_empty() => std::fs::remove_file(place),
+            Some(known) => known.renew(place, &left),
+            None => prove((place, &options.goals), &left, (&survey, folders.visited(), since)),
         };
     }
     closed.err().iter().for_each(|error| tell_unwritten(error, shared.now_ms(), listener));
     let totals = state.totals(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
     listener.report(&Report::RunFinished(totals.clone()), shared.now_ms());
     Ok((Ended { exit_code: exit_code(&state, &totals), signal: state.signal, totals }, memory))
+}
+
+/// Keeps that nothing has to be done, as far as that can be told.
+fn prove(
+    (place, goals): (&Path, &[String]),
+    left: &Left<'_>,
+    (survey, visited, since): (&Survey, &Visited, u64),
+) -> std::io::Result<()> {
+    let &Left { workspace, plan, journal, files, settled } = left;
+    Seenness { workspace, plan, journal, files, survey, visited }.keep(
+        place,
+        goals,
+        &Acted { settled, since },
+    )
 }
 
 fn tell_unwritten(error: &std::io::Error, now_ms: u64, listener: &mut dyn Listener) {

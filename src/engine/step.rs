@@ -20,6 +20,7 @@ use crate::decision::Reason;
 use crate::fingerprint::InputNode;
 use crate::graph::instance::Texts;
 use crate::report::Outcome;
+use crate::scan::read::small_file;
 use crate::scan::times::file_clock_ns;
 use iact_cache::Restores;
 use iact_cache::chaos::{Bug, planted, point};
@@ -81,6 +82,9 @@ fn blank(job: &Job<'_>) -> Done {
         holds: false,
     }
 }
+
+/// The longest list of exported values that is read.
+const EXPORTS_BYTES: u64 = 1 << 20;
 
 /// A step on its way.
 pub(super) struct Step<'s, 'a> {
@@ -241,8 +245,12 @@ impl<'s, 'a> Step<'s, 'a> {
             self.shared.output(job.node, stream, bytes);
         });
         let exports = exports.map_or(Ok(Vec::new()), |path| {
-            let text = std::fs::read(&path).unwrap_or_default();
+            let text = small_file(&path, EXPORTS_BYTES).or_else(|error| match error.kind() {
+                std::io::ErrorKind::NotFound => Ok(Vec::new()),
+                _ => Err(format!("what it wrote to `$IACT_EXPORTS` cannot be read: {error}")),
+            });
             let _ = std::fs::remove_file(&path);
+            let text = text?;
             let secret = self.shared.secrets.are_in(&text);
             if secret { Err("it exported a secret".to_owned()) } else { exports::parse(&text) }
         });

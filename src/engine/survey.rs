@@ -42,6 +42,8 @@ pub struct Survey {
     pub wanted: Vec<PathId>,
     /// Dependencies beside the plan whose outputs are not what they made.
     pub doubtful: FxHashSet<u32>,
+    /// Whether there are dependencies beside the plan, of which nothing is in `wanted`.
+    pub looks_beside: bool,
     /// What is to be looked at from now on, beside `wanted`.
     learned: Vec<PathId>,
 }
@@ -158,6 +160,7 @@ impl Survey {
                     if std::mem::replace(&mut known[member as usize], true) {
                         return;
                     }
+                    self.looks_beside = true;
                     let Some(record) = journal.record(&graph.actions[member as usize].name).cloned() else {
                         return;
                     };

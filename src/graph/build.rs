@@ -413,6 +413,7 @@ impl Builder<'_> {
             names: self.names,
             services: Arc::new(self.services),
             templates: Arc::new(self.templates),
+            is_part: false,
             default,
             by_name: self.by_name,
             of_decl: self.of_decl,

@@ -104,6 +104,7 @@ pub(crate) fn assemble(
         actions,
         deps,
         after,
+        is_part: false,
         cleanups: Default::default(),
         pools,
         makers,

@@ -329,11 +329,13 @@ impl Reach {
         let (journal, inputs, tools) = self.remembered(located, function, (&cone, &pieces))?;
         let actions = all.iter().filter_map(|node| pieces.remove(node)).map(|piece| piece.action).collect();
         let folder = File::open(&located.root).ok()?;
+        let mut graph = kept::assemble(settings, actions, [deps, after], outputs);
+        graph.is_part = true;
         let workspace = Workspace {
             root: located.root.clone(),
             folder: folder.into(),
             here: located.start.strip_prefix(&located.root).map(slashed).unwrap_or_default(),
-            graph: kept::assemble(settings, actions, [deps, after], outputs),
+            graph,
             machine: machine(),
             caller: caller.clone(),
             given,

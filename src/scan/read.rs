@@ -13,7 +13,10 @@ use rustix::io::Errno;
 use std::ffi::CStr;
 use std::fmt;
 use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 /// Why the content of a path cannot be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -203,6 +206,25 @@ impl Reader<'_> {
 }
 
 const TRIES: u32 = 3;
+
+/// The bytes of a regular file that has no more than `most`; nothing else is waited for.
+///
+/// # Errors
+/// What the system says; that it is no such file.
+pub fn small_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let mode = file.metadata()?.mode();
+    if mode & 0o170_000 != 0o100_000 {
+        return Err(io::Error::other(format!("it is {}", special(mode))));
+    }
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::other(format!("it has more than {most} bytes")));
+    }
+    Ok(bytes)
+}
 
 fn special(mode: u32) -> &'static str {
     match mode & 0o170_000 {

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stderr, reason = "a skipped or failed test says why")]
 
 mod bad_input;
+mod between;
 mod brought;
 mod damage;
 mod depfile;

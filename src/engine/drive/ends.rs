@@ -59,7 +59,10 @@ impl Drive<'_, '_> {
                 totals.cached += 1;
                 totals.saved_ms += done.command_ms;
             }
-            Outcome::Failed => harmless = self.count_failure(node, done.timed_out),
+            Outcome::Failed => {
+                harmless = self.count_failure(node, done.timed_out);
+                self.forget_outputs(&name, &[]);
+            }
             _ => totals.cancelled += 1,
         }
         if matches!(outcome, Outcome::Executed | Outcome::Cached) {
@@ -108,11 +111,17 @@ impl Drive<'_, '_> {
             self.files.look(self.journal, links);
         }
         outputs.sort_unstable_by_key(|made| made.path);
+        self.forget_outputs(&name, &outputs);
         self.survey.made(node);
         let mut discovered = Vec::with_capacity(done.discovered.len());
         for found in &done.discovered {
             let path = self.journal.paths.intern(&found.path);
             discovered.push((path, found.present.content));
+            // Who took it for what it was before does not know.
+            let before = self.files.get(path).content();
+            if before.is_some_and(|before| before != found.present.content) {
+                self.state.moved.push((node, path));
+            }
             self.files.put(self.journal, path, found.present.clone());
         }
         discovered.sort_unstable_by_key(|(path, _)| *path);
@@ -149,6 +158,15 @@ impl Drive<'_, '_> {
         self.journal.remember(&name, record);
         if holds {
             self.settled(node);
+        }
+    }
+
+    /// What an action made before and not this time is gone.
+    fn forget_outputs(&mut self, name: &str, made: &[Made]) {
+        let Some(record) = self.journal.record(name) else { return };
+        let is_made = |path| made.binary_search_by_key(&path, |made| made.path).is_ok();
+        for path in record.outputs.iter().map(|made| made.path).filter(|&path| !is_made(path)) {
+            self.files.forget(path);
         }
     }
 

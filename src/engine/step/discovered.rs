@@ -11,12 +11,16 @@ use crate::engine::depfile;
 use crate::engine::job::{Job, Watched};
 use crate::engine::shared::os_path;
 use crate::graph::Graph;
-use crate::scan::read::{Present, Seen};
+use crate::graph::action::Action;
+use crate::scan::read::{Present, Seen, small_file};
 use crate::scan::walk::is_at_or_below;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
+
+/// The longest depfile that is read.
+const DEPFILE_BYTES: u64 = 64 << 20;
 
 impl Step<'_, '_> {
     /// Reads the depfile. A file it names that is new to it and was written since the command started may have been
@@ -27,7 +31,7 @@ impl Step<'_, '_> {
     pub(super) fn discover(&mut self, job: &Job<'_>, began_ns: Option<i64>) -> Result<(), String> {
         let (Some(depfile), Some(began_ns)) = (&job.action.depfile, began_ns) else { return Ok(()) };
         let workspace = self.shared.workspace;
-        let text = match std::fs::read(workspace.root.join(depfile)) {
+        let text = match small_file(&workspace.root.join(depfile), DEPFILE_BYTES) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(format!("it did not write its depfile `{depfile}`"));
@@ -36,26 +40,35 @@ impl Step<'_, '_> {
         };
         let known = Known::of(job);
         let mut named: FxHashSet<Vec<u8>> = FxHashSet::default();
-        for written in depfile::parse(&text) {
+        let named_files = depfile::parse(&text).map_err(|why| format!("its depfile `{depfile}` {why}"))?;
+        for written in named_files {
             let path = known.place(&workspace.root, &job.action.cwd, &written);
             if path.is_empty() || known.brings(&path) || !named.insert(path.clone()) {
                 continue;
             }
-            let is_made = self.is_made_upstream(job, &path)?;
-            self.take_discovered(path, &known, &|stat| may_be_since(stat, began_ns, is_made));
+            let maker = self.maker(job, &path)?;
+            if maker == Maker::Untold && !known.discovered.contains_key(path.as_slice()) {
+                self.done.moved.get_or_insert_with(|| path.clone());
+            }
+            self.take_discovered(path, &known, &|stat| may_be_since(stat, began_ns, maker != Maker::Nobody))?;
         }
         Ok(())
     }
 
-    fn take_discovered(&mut self, path: Vec<u8>, known: &Known<'_>, is_young: &dyn Fn(&Stat) -> bool) {
+    fn take_discovered(
+        &mut self,
+        path: Vec<u8>,
+        known: &Known<'_>,
+        is_young: &dyn Fn(&Stat) -> bool,
+    ) -> Result<(), String> {
         let before = known.discovered.get(path.as_slice()).copied();
         let present = match self.look(&path, before) {
-            Seen::Present(present) if present.stat.is_folder() => return,
+            Seen::Present(present) if present.stat.is_folder() => return known.folder(&path),
             Seen::Present(present) => present,
             // What the command read is not there any more, or cannot be told.
             Seen::Absent | Seen::Trouble(_) => {
                 self.done.moved.get_or_insert(path);
-                return;
+                return Ok(());
             }
         };
         let end = present.link.as_ref().and_then(|link| link.through).map(|(stat, _)| stat);
@@ -64,20 +77,29 @@ impl Step<'_, '_> {
             self.done.moved.get_or_insert_with(|| path.clone());
         }
         self.done.discovered.push(Watched { path, present });
+        Ok(())
     }
 
-    /// Whether a target makes the file on which the action depends. Another one may be built later, or not at all.
-    fn is_made_upstream(&self, job: &Job<'_>, path: &[u8]) -> Result<bool, String> {
+    /// Who makes the file. A target on which the action does not depend may be built later, or not at all.
+    fn maker(&self, job: &Job<'_>, path: &[u8]) -> Result<Maker, String> {
         let graph = &self.shared.workspace.graph;
-        let Ok(path) = std::str::from_utf8(path) else { return Ok(false) };
-        let Some(maker) = graph.makers.of(path) else { return Ok(false) };
-        // Of a part of a graph it is not known who makes what; an earlier run of the whole saw to it.
-        let Some(own) = graph.find(&job.action.name) else { return Ok(true) };
-        if is_upstream(graph, own, maker) {
-            return Ok(true);
+        let Ok(path) = std::str::from_utf8(path) else { return Ok(Maker::Nobody) };
+        let Some(maker) = graph.makers.of(path) else { return Ok(Maker::Nobody) };
+        if graph.is_part {
+            return Ok(Maker::Untold);
         }
-        let name = &graph.actions[maker as usize].name;
-        Err(format!("it read `{path}`, which `{name}` makes: add `{name}` to its `deps`"))
+        let of_kept = || graph.actions.iter().zip(0..).find(|(action, _)| action.name == job.action.name);
+        let own = graph.find(&job.action.name).or_else(|| of_kept().map(|(_, id)| id));
+        if own.is_some_and(|own| is_upstream(graph, own, maker)) {
+            return Ok(Maker::Upstream);
+        }
+        // A kept graph has no more of others than their outputs.
+        Err(match graph.actions.get(maker as usize) {
+            Some(Action { name, .. }) => {
+                format!("it read `{path}`, which `{name}` makes: add `{name}` to its `deps`")
+            }
+            None => format!("it read `{path}`, which another target makes: add that one to its `deps`"),
+        })
     }
 }
 
@@ -90,12 +112,23 @@ fn may_be_since(stat: &Stat, began_ns: i64, is_made: bool) -> bool {
     stat.ctime_ns > began_ns.saturating_sub(if is_made { 0 } else { tick_ns })
 }
 
-/// Whether one action comes before the other, by `deps` or by `after`, over any number of steps.
+/// Who makes a file that a command read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Maker {
+    /// No target.
+    Nobody,
+    /// One on which the action depends.
+    Upstream,
+    /// Some target, of which a part of a graph does not tell more: the whole of it decides next time.
+    Untold,
+}
+
+/// Whether one action depends on the other, over any number of steps.
 fn is_upstream(graph: &Graph, action: u32, maker: u32) -> bool {
     let mut met = FxHashSet::default();
     let mut open = vec![action];
     while let Some(id) = open.pop() {
-        for &on in graph.deps.get(id as usize).iter().chain(graph.after.get(id as usize)) {
+        for &on in graph.deps.get(id as usize) {
             if on == maker {
                 return true;
             }
@@ -138,6 +171,15 @@ impl<'j> Known<'j> {
         });
         self.outputs.iter().any(|output| is_at_or_below(path, output))
             || parents.into_iter().any(|path| self.brought.contains(path))
+    }
+
+    /// A folder counts by what the inputs say of it, or not at all.
+    fn folder(&self, path: &[u8]) -> Result<(), String> {
+        if self.brought.iter().any(|input| is_at_or_below(input, path)) {
+            return Ok(());
+        }
+        let shown = String::from_utf8_lossy(path);
+        Err(format!("its depfile names the folder `{shown}`: name it in `inputs` instead"))
     }
 
     /// A path of a depfile: workspace-relative if it lies inside, absolute if outside.
