@@ -231,7 +231,7 @@ impl Journal {
         if dirty && self.numbers.is_none() && is_worth_rewriting(self.length, self.outdated) {
             self.rewrite()?;
             // Nothing in this process goes on with it.
-            self.length = 0;
+            (self.length, self.file) = (0, None);
         }
         Ok(())
     }

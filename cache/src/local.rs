@@ -128,7 +128,8 @@ impl LocalStore {
         let is_long = uses::append(folder, actions, now_unix_ms).map_err(|error| self.0.io("uses", error))?;
         if is_long {
             let scratch = self.0.scratch()?;
-            let rewritten = uses::rewrite_uses(folder, scratch.folder(), &uses::read_uses(folder));
+            let uses = uses::read_uses(folder).map_err(|error| self.0.io("uses", error))?;
+            let rewritten = uses::rewrite_uses(folder, scratch.folder(), &uses);
             rewritten.map_err(|error| self.0.io("uses", error))?;
         }
         Ok(())

@@ -19,6 +19,7 @@ use std::io;
 
 use rustc_hash::FxHashSet;
 use rustix::fs::AtFlags;
+use rustix::io::Errno;
 
 use crate::action::{OutputKind, StoredResult};
 use crate::chaos::{Bug, planted, point};
@@ -136,7 +137,7 @@ impl LocalStore {
     /// Every sound result, the last used first.
     pub fn list(&self) -> Result<Vec<ListedResult>, StoreError> {
         let Some(folder) = self.local().folder()? else { return Ok(Vec::new()) };
-        let uses = uses::read_uses(folder);
+        let uses = uses::read_uses(folder).unwrap_or_default();
         let pins = self.pins(folder)?;
         let mut listed = Vec::new();
         for entry in self.list_all(folder, 0..SHARDS, 0)?.1 {
@@ -169,7 +170,7 @@ impl LocalStore {
         let path = EntryPath::result(&action.hash);
         match rustix::fs::unlinkat(folder, path.as_bytes(), AtFlags::empty()) {
             Ok(()) => Ok(true),
-            Err(rustix::io::Errno::NOENT) => Ok(false),
+            Err(Errno::NOENT) => Ok(false),
             Err(error) => Err(self.local().io(path.as_str(), error)),
         }
     }
@@ -181,19 +182,21 @@ impl LocalStore {
         let names = ["stock", "ac", "cas", "pins", "quarantine", "uses"].map(str::as_bytes);
         // Moved first: nobody stores into a folder that is being emptied. On a full disk there may be no place to move it to.
         let scratch = self.local().scratch().ok();
-        if let Some(scratch) = &scratch {
+        let moved = |name: &[u8]| {
+            let scratch = scratch.as_ref().ok_or(Errno::NOSPC)?;
+            rustix::fs::renameat(folder, name, scratch.folder(), name)
+        };
+        let moved = {
             let _none = self.stop_publishing(folder)?;
-            for name in names {
-                let _ = rustix::fs::renameat(folder, name, scratch.folder(), name);
-            }
-        }
-        for name in names {
-            let moved = scratch.as_ref().map_or(Ok(()), |scratch| scratch.folder().remove(name));
-            let at = |error| self.local().io(&*String::from_utf8_lossy(name), error);
-            if scratch.is_none() {
-                folder.remove(name).map_err(at)?;
-            }
-            moved.map_err(at)?;
+            names.map(moved)
+        };
+        for (name, moved) in names.into_iter().zip(moved) {
+            let removed = match (moved, &scratch) {
+                (Ok(()), Some(scratch)) => scratch.folder().remove(name),
+                (Err(Errno::NOENT), _) => Ok(()),
+                _ => folder.remove(name),
+            };
+            removed.map_err(|error| self.local().io(&*String::from_utf8_lossy(name), error))?;
         }
         self.sweep_litter(folder);
         uses::set_total(folder, Total::default()).map_err(|error| self.local().io("total", error))
@@ -310,7 +313,7 @@ impl LocalStore {
         let (mut rows, results) = self.list_all(folder, 0..SHARDS, began_ns)?;
         rows.extend(blob_rows);
         let pins = self.pins(folder)?;
-        let uses = uses::read_uses(folder);
+        let uses = uses::read_uses(folder).map_err(|error| self.local().io("uses", error))?;
         let mut trouble = None;
         let facts: Vec<ResultFacts> = results
             .iter()

@@ -1,11 +1,16 @@
 //! What only Linux offers: opening beneath a folder in one call, flushing one file system, sharing extents.
+#![allow(clippy::disallowed_methods, reason = "shell: the kernel says “again”, and tells of no event")]
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+
+/// A rename is over at once; so many tries take two seconds and more.
+const AGAIN_TRIES: u64 = 700;
 
 static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
 
@@ -16,10 +21,15 @@ pub(crate) fn open_beneath(folder: impl AsFd, path: &[u8], flags: OFlags) -> Opt
         return None;
     }
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let mut tries = 0;
     loop {
         match rustix::fs::openat2(&folder, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
-            // A rename elsewhere raced with the look-up of `..`-free components: harmless, look again.
-            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(Errno::INTR) => {}
+            // A rename elsewhere raced with the look-up, or somebody gives back a lease: look again, not for ever.
+            Err(Errno::AGAIN) if tries < AGAIN_TRIES => {
+                tries += 1;
+                std::thread::sleep(Duration::from_micros(10 * tries));
+            }
             Err(Errno::NOSYS | Errno::PERM) => {
                 NO_OPENAT2.store(true, Ordering::Relaxed);
                 return None;

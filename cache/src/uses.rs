@@ -34,7 +34,7 @@ use rustix::fs::{FlockOperation, OFlags};
 use crate::digest::Digest;
 use crate::folder::{Folder, facts_of};
 use crate::local::FILE_MODE;
-use crate::own::open_own;
+use crate::own::{is_absent, move_aside, open_own};
 
 const RECORD: usize = 48;
 const TOTAL: usize = 32;
@@ -85,7 +85,14 @@ pub(crate) fn append(folder: &Folder, actions: &[Digest], now_unix_ms: u64) -> i
     for action in actions {
         encode_use(&action.hash, now_unix_ms, &mut bytes);
     }
-    let mut file = open_own(folder, b"uses", OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE)?;
+    let open = || open_own(folder, b"uses", OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE);
+    let mut file = match open() {
+        Err(_) if folder.facts(b"uses")?.is_some_and(|facts| !facts.is_file()) => {
+            move_aside(folder, b"uses")?;
+            open()?
+        }
+        file => file?,
+    };
     file.write_all(&bytes)?;
     let size = facts_of(&file)?.size;
     Ok(has_outgrown(size.saturating_sub(bytes.len() as u64), size))
@@ -97,13 +104,14 @@ fn has_outgrown(before: u64, size: u64) -> bool {
     step(before) < step(size)
 }
 
-/// What is known of uses; nothing if the file cannot be read.
-pub(crate) fn read_uses(folder: &Folder) -> LastUses {
+/// What is known of uses. What could not be read is not unknown: a sweep would take what is used every day for old.
+pub(crate) fn read_uses(folder: &Folder) -> io::Result<LastUses> {
     let mut bytes = Vec::new();
-    if let Ok(file) = folder.open_file(b"uses") {
-        let _ = file.take(MAX_USES).read_to_end(&mut bytes);
+    match folder.open_file(b"uses") {
+        Err(error) if is_absent(&error) => {}
+        file => drop(file?.take(MAX_USES).read_to_end(&mut bytes)?),
     }
-    decode_uses(&bytes)
+    Ok(decode_uses(&bytes))
 }
 
 /// Replaces the file by one record per result. What another run appends meanwhile may be lost.

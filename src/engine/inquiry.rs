@@ -99,7 +99,7 @@ impl<'a> Inquiry<'a> {
         let services = &self.shared.services;
         services.need(&self.shared, action)?;
         let proven = self.shared.texts_with(action, &[], layer).and_then(|(texts, _)| match &texts.verify {
-            Some(verify) => self.shared.script(action, &texts, verify).map(drop),
+            Some(verify) => self.shared.script(action, &texts, verify, &mut |_| ()),
             None => Ok(()),
         });
         let proven = services.trouble(action).map_or(proven, Err);

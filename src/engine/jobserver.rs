@@ -85,6 +85,8 @@ enum Role {
         jobs: u32,
         /// Tokens that could not be put back into the FIFO: the next of our own actions take them.
         owed: AtomicU32,
+        /// Tokens that our own actions have.
+        taken: Mutex<u32>,
     },
     /// iact itself runs below a make. A token goes back as the byte it came as, and the first one is
     /// implicit.
@@ -129,7 +131,13 @@ impl Jobserver {
         Ok(Self {
             source,
             makeflags,
-            role: Role::Server { _folder: folder, _descriptors: descriptors, jobs, owed: AtomicU32::new(0) },
+            role: Role::Server {
+                _folder: folder,
+                _descriptors: descriptors,
+                jobs,
+                owed: AtomicU32::new(0),
+                taken: Mutex::default(),
+            },
         })
     }
 
@@ -176,21 +184,26 @@ impl Jobserver {
             held.tokens.extend(token.iter().filter(|_| got));
             return got;
         }
-        if let Role::Server { owed, .. } = &self.role
-            && owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |owed| owed.checked_sub(1)).is_ok()
-        {
-            return true;
-        }
-        matches!(rustix::io::read(&self.source, &mut [0]), Ok(1))
+        let Role::Server { owed, taken, .. } = &self.role else { return false };
+        let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_owed =
+            owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |owed| owed.checked_sub(1)).is_ok();
+        let got = is_owed || matches!(rustix::io::read(&self.source, &mut [0]), Ok(1));
+        *taken += u32::from(got);
+        got
     }
 
     /// Puts a token back.
     pub fn release(&self) {
         // The pipe has room for every token there is, so this does not block.
         let _ = match &self.role {
-            Role::Server { owed, .. } => put(&self.source, 1).inspect_err(|_| {
-                owed.fetch_add(1, Ordering::Relaxed);
-            }),
+            Role::Server { owed, taken, .. } => {
+                let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+                *taken = taken.saturating_sub(1);
+                put(&self.source, 1).inspect_err(|_| {
+                    owed.fetch_add(1, Ordering::Relaxed);
+                })
+            }
             Role::Client { sink, held } => {
                 let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
                 match held.tokens.pop() {
@@ -209,9 +222,14 @@ impl Jobserver {
         self.source.as_fd()
     }
 
-    /// To be called while no action runs: makes good what killed processes took with them or put in too much.
+    /// While no action has a token: makes good what killed processes took with them or put in too much, and what processes
+    /// that were left behind keep.
     pub fn refill_when_idle(&self) {
-        let Role::Server { jobs, owed, .. } = &self.role else { return };
+        let Role::Server { jobs, owed, taken, .. } = &self.role else { return };
+        let taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if *taken > 0 {
+            return;
+        }
         let jobs = *jobs;
         owed.store(0, Ordering::Relaxed);
         if rustix::io::ioctl_fionread(&self.source).is_ok_and(|tokens| tokens == u64::from(jobs)) {

@@ -154,10 +154,15 @@ fn holder(file: &File) -> Holder {
 
 /// The process that locked the file.
 fn locker(file: &File) -> Option<u32> {
-    let inode = format!(":{}", file.metadata().ok()?.ino());
+    let facts = file.metadata().ok()?;
+    let (device, inode) = (facts.dev(), format!(":{}", facts.ino()));
+    let exact = format!("{:02x}:{:02x}{inode}", rustix::fs::major(device), rustix::fs::minor(device));
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    let mut lines = locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let line = lines
-        .find(|words| words.get(1) == Some(&"FLOCK") && words.get(5).is_some_and(|w| w.ends_with(&inode)))?;
+    let lines = locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let all: Vec<Vec<&str>> = lines
+        .filter(|words| words.get(1) == Some(&"FLOCK") && words.get(5).is_some_and(|w| w.ends_with(&inode)))
+        .collect();
+    // Some file systems (btrfs) show the kernel another device than us.
+    let line = all.iter().find(|words| words[5] == exact).or(all.first())?;
     line.get(4)?.parse().ok()
 }

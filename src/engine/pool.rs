@@ -253,10 +253,12 @@ pub fn probe(shared: &Shared<'_>, action: &Action) -> Result<Vec<PartDigest>, St
     let texts = shared.texts(action, &[])?;
     let mut digests = Vec::with_capacity(texts.probes.len());
     for probe in &texts.probes {
-        let said = shared
-            .script(action, &texts, probe)
-            .map_err(|why| format!("the probe `{probe}` failed: {why}"))?;
-        digests.push(*blake3::hash(&said).as_bytes());
+        let mut hasher = blake3::Hasher::new();
+        let ended = shared.script(action, &texts, probe, &mut |bytes| {
+            hasher.update(bytes);
+        });
+        ended.map_err(|why| format!("the probe `{probe}` failed: {why}"))?;
+        digests.push(*hasher.finalize().as_bytes());
     }
     Ok(digests)
 }
@@ -268,7 +270,7 @@ pub fn probe(shared: &Shared<'_>, action: &Action) -> Result<Vec<PartDigest>, St
 pub fn check(shared: &Shared<'_>, action: &Action) -> Result<(), String> {
     let texts = shared.texts(action, &[])?;
     match &texts.check {
-        Some(check) => shared.script(action, &texts, check).map(drop),
+        Some(check) => shared.script(action, &texts, check, &mut |_| ()),
         None => Ok(()),
     }
 }

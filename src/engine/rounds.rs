@@ -239,7 +239,8 @@ impl<'a> Rounds<'a> {
         }
         let left = looking::journal_stat(workspace);
         let is_other = |before: &Stat| left.is_none_or(|left| left.ino != before.ino);
-        if self.journal_stat.as_ref().is_some_and(is_other) {
+        let is_rewritten = sight.memory.journal.lengths().0 == 0;
+        if is_rewritten || self.journal_stat.as_ref().is_some_and(is_other) {
             // It was rewritten, and its paths have other numbers.
             self.sight = None;
         }

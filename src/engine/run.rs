@@ -419,7 +419,9 @@ pub(super) fn settle(drive: &mut Drive<'_, '_>) {
     }
     let used = std::mem::take(&mut drive.state.used);
     let now_unix_ms = super::drive::unix_ms();
-    if !used.is_empty() && store.record_uses(&used, now_unix_ms).is_ok() && drive.state.totals.executed > 0 {
+    // What cannot be noted is what a sweep may help.
+    let _ = store.record_uses(&used, now_unix_ms);
+    if !used.is_empty() && drive.state.totals.executed > 0 {
         let policy = SweepPolicy {
             max_bytes: Some(declared.max_size.unwrap_or(DEFAULT_MAX_SIZE)),
             max_age_ms: declared.max_age_ms,

@@ -302,7 +302,7 @@ impl<'s, 'a> Step<'s, 'a> {
         }
         for (what, script) in [("check", &texts.check), ("verify", &texts.verify)] {
             if let Some(script) = script
-                && let Err(why) = self.shared.script(job.action, texts, script)
+                && let Err(why) = self.shared.script(job.action, texts, script, &mut |_| ())
             {
                 return self.fail(format!("`{what}` failed: {why}"));
             }

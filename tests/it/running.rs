@@ -461,3 +461,32 @@ fn commands_read_nothing_and_inherit_no_descriptors() {
         assert!(known || what.is_empty() || fd == "255", "{listed}");
     }
 }
+
+#[test]
+fn a_token_that_something_left_behind_took_holds_up_nobody() {
+    if !has_program("python3") {
+        return skipped("no python3");
+    }
+    let mark = mark();
+    let space = Space::new(&format!(
+        "[target.a]\nrun = 'python3 thief.py {mark}'\n[target.b]\nrun = 'sleep 0.1; echo b >> @LOG@'\ndeps = ['a']\n\
+         [target.c]\nrun = 'sleep 0.3'\nafter = ['a']\n",
+    ));
+    space.write(
+        "thief.py",
+        "import os, re, sys, time\n\
+         flags = os.environ['MAKEFLAGS']\n\
+         pair = re.search(r'--jobserver-auth=(\\d+),', flags)\n\
+         fd = int(pair.group(1)) if pair else os.open(re.search(r'fifo:(\\S+)', flags).group(1), os.O_RDWR)\n\
+         if os.fork(): sys.exit(0)\n\
+         os.setsid()\n\
+         for to in (0, 1, 2): os.dup2(os.open('/dev/null', os.O_RDWR), to)\n\
+         os.read(fd, 1)\n\
+         time.sleep(30)\n",
+    );
+    let run = space.iact(["build", "--json", "-j1", "b", "c"]).limit(20).run().expect_code(0);
+    assert_eq!(space.trail(), ["b"], "{run}");
+    for pid in left_over(&mark) {
+        let _ = rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::KILL);
+    }
+}

@@ -142,3 +142,17 @@ fn a_missing_tool_takes_the_answer_from_whoever_needs_it_and_no_other() {
     assert!(build.err.contains("`no-such-1` of `b`") && build.err.contains("`no-such-2` of `c`"), "{build}");
     assert!(!build.out.contains("started"), "{build}");
 }
+
+#[test]
+fn all_of_what_a_probe_prints_counts() {
+    let text = "[target.t]\ninputs = []\noutputs = ['o']\nrun = 'cat tail > o'\n\
+                probes = ['head -c 3000000 /dev/zero; cat tail']\n";
+    let space = Space::new(text);
+    let other = space.checkout("other");
+    other.iactfile(text);
+    for (space, tail) in [(&space, "1"), (&space, "2"), (&other, "3"), (&other, "1")] {
+        space.write("tail", tail);
+        let run = space.build(&["t"]);
+        assert_eq!(space.read("o"), tail, "{run}");
+    }
+}

@@ -45,6 +45,22 @@ fn the_least_recently_used_go_first_with_their_blobs() {
 }
 
 #[test]
+fn uses_that_cannot_be_read_end_a_sweep_and_what_stands_in_their_place_makes_room() {
+    let space = Space::new();
+    let store = space.store();
+    fill(&store, "r0");
+    let uses = space.cache.join("uses");
+    let _ = fs::remove_file(&uses);
+    fs::create_dir(&uses).unwrap();
+    let by_age = SweepPolicy { max_age_ms: Some(1000), ..policy() };
+    assert!(store.sweep(&by_age).is_err(), "nobody knows what is old");
+    assert_eq!(names(&store), ["r0"]);
+    store.record_uses(&[action("r0")], LATER - 10).unwrap();
+    store.sweep(&by_age).unwrap();
+    assert_eq!((names(&store), uses.is_file()), (vec!["r0".to_owned()], true));
+}
+
+#[test]
 fn age_is_counted_from_the_last_use() {
     let space = Space::new();
     let store = space.store();

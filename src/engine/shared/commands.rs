@@ -133,8 +133,8 @@ impl Shared<'_> {
         ended
     }
 
-    /// Waits for a token. Only a make below another action can hold the one that is missing, and it gives it
-    /// back.
+    /// Waits for a token. A make below another action may hold the one that is missing, and gives it back; what no action
+    /// holds was taken by something that was left behind.
     fn acquire(&self, jobserver: &Jobserver) -> bool {
         while !jobserver.try_acquire() {
             if self.stop.signal().is_some() {
@@ -144,7 +144,9 @@ impl Shared<'_> {
             let mut ready = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
             let wait =
                 rustix::time::Timespec::try_from(Duration::from_millis(50)).expect("fifty milliseconds fit");
-            let _ = rustix::event::poll(&mut ready, Some(&wait));
+            if !rustix::event::poll(&mut ready, Some(&wait)).is_ok_and(|ready| ready > 0) {
+                jobserver.refill_when_idle();
+            }
         }
         true
     }
@@ -156,19 +158,33 @@ impl Shared<'_> {
         }
     }
 
-    /// Runs a script of an action quietly; its output comes back for a message.
-    pub fn script(&self, action: &Action, texts: &Texts, script: &str) -> Result<Vec<u8>, String> {
-        const KEPT: usize = 1 << 20;
+    /// Runs a script of an action quietly. `said` gets all of its standard output; the beginning is in the message of a
+    /// failure.
+    ///
+    /// # Errors
+    /// How it failed, and that its output did not end with it.
+    pub fn script(
+        &self,
+        action: &Action,
+        texts: &Texts,
+        script: &str,
+        said: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), String> {
+        const KEPT: usize = 1 << 16;
         let argv: Vec<String> = action.shell.iter().cloned().chain([script.to_owned()]).collect();
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let ended = self.run(action, &argv, texts, &mut |stream, bytes| {
+            if stream == Stream::Stdout {
+                said(bytes);
+            }
             let into = if stream == Stream::Stdout { &mut out } else { &mut err };
             if into.len() < KEPT {
                 into.extend_from_slice(bytes);
             }
         });
         match crate::engine::job::failure(&ended.end) {
-            None => Ok(out),
+            None if ended.output_complete => Ok(()),
+            None => Err("it ended, but something it started keeps its output open".to_owned()),
             Some(failure) => {
                 let said =
                     String::from_utf8_lossy(if err.is_empty() { &out } else { &err }).trim_end().to_owned();

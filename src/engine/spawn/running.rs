@@ -9,6 +9,7 @@ use super::tree::Tree;
 use super::{End, Ended, Launch, NotStarted, Stdin, Stop, platform, reap, start};
 use crate::report::Stream;
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use std::cell::Cell;
 use std::ffi::OsStr;
@@ -194,8 +195,12 @@ impl Running {
         if !facts.kill {
             fds.push(PollFd::from_borrowed_fd(stop.kill_bell(), PollFlags::IN));
         }
-        // An interrupted wait is an early one: nothing is ready.
-        let _ = rustix::event::poll(&mut fds, timeout_ms.map(timespec).as_ref());
+        // An interrupted wait is an early one: nothing is ready. What fails may go on to fail.
+        if rustix::event::poll(&mut fds, timeout_ms.map(timespec).as_ref())
+            .is_err_and(|why| why != Errno::INTR)
+        {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         let mut ready = [PollFlags::empty(); 2];
         let mut seen = fds.iter().take(pipes).map(PollFd::revents);
         for (ready, file) in ready.iter_mut().zip(files()) {

@@ -10,7 +10,7 @@ use crate::content::{Content, ContentKind};
 use crate::engine::job::{Event, Job, MadeFile, Watched};
 use crate::engine::shared::{Cache, Shared};
 use crate::engine::{generations, leak};
-use crate::log::LogReader;
+use crate::log::{LogReader, Replayed};
 use crate::report::Outcome;
 use crate::scan::read::Present;
 use iact_cache::{
@@ -46,8 +46,10 @@ impl Step<'_, '_> {
                 return self.fail(error.to_string());
             }
         };
-        if let Some(part) = part {
-            let result = self.result(job, &collected, &part.batch);
+        if let Some((part, result)) = part.and_then(|part| {
+            let result = self.result(job, &collected, &part.batch)?;
+            Some((part, result))
+        }) {
             if storable {
                 self.store(job, &result, &part.batch);
             }
@@ -58,16 +60,17 @@ impl Step<'_, '_> {
             }
             let bytes = collected.files.iter().map(|file| file.facts.size).sum();
             self.publish_if_many(bytes);
-        } else if retained {
+        } else if retained && cache.is_none() {
             self.warn(format!("without a cache no generation of `{}` is kept", job.action.name));
         }
         self.done.made = made(self.shared, &collected.outputs, collected.files);
         self.done.outcome = Some(Outcome::Executed);
     }
 
-    fn result(&mut self, job: &Job<'_>, collected: &Collected, batch: &Batch) -> StoredResult {
-        let streams = self.log_blobs(job, batch);
-        StoredResult {
+    /// What the cache keeps of it; nothing if that would be less than it was.
+    fn result(&mut self, job: &Job<'_>, collected: &Collected, batch: &Batch) -> Option<StoredResult> {
+        let streams = self.log_blobs(job, batch)?;
+        Some(StoredResult {
             outputs: collected.outputs.clone(),
             stdout: streams[0],
             stderr: streams[1],
@@ -75,7 +78,7 @@ impl Step<'_, '_> {
             duration_ms: self.done.command_ms,
             finished_unix_ms: self.done.finished_unix_ms,
             made_by: String::new(),
-        }
+        })
     }
 
     /// Keeps a result that was restored as a generation too, if there are any.
@@ -130,15 +133,19 @@ impl Step<'_, '_> {
     }
 
     /// The command's output as blobs: standard output, standard error.
-    fn log_blobs(&mut self, job: &Job<'_>, batch: &Batch) -> [Option<Digest>; 2] {
+    fn log_blobs(&mut self, job: &Job<'_>, batch: &Batch) -> Option<[Option<Digest>; 2]> {
         if self.done.log.is_none() {
-            return [None, None];
+            return Some([None, None]);
         }
+        let beside = self.shared.workspace.memory();
+        let file = || tempfile::tempfile().or_else(|_| tempfile::tempfile_in(&beside));
         let (_, path) = self.shared.log_path(&job.action.name);
         let split = || -> std::io::Result<[Option<Digest>; 2]> {
-            let mut files = [tempfile::tempfile()?, tempfile::tempfile()?];
+            let mut files = [file()?, file()?];
             let [out, err] = &mut files;
-            LogReader::open(&path)?.split(out, err)?;
+            if LogReader::open(&path)?.split(out, err)? == Replayed::Prefix {
+                return Err(std::io::Error::other("it is not whole"));
+            }
             let mut blobs = [None, None];
             for (file, blob) in files.iter_mut().zip(&mut blobs) {
                 file.flush()?;
@@ -147,10 +154,10 @@ impl Step<'_, '_> {
             }
             Ok(blobs)
         };
-        split().unwrap_or_else(|error| {
-            self.warn(format!("the log of `{}` is not in the cache: {error}", job.action.name));
-            [None, None]
-        })
+        let name = &job.action.name;
+        split()
+            .map_err(|error| self.warn(format!("`{name}` is not in the cache, for its log is not: {error}")))
+            .ok()
     }
 }
 

@@ -159,7 +159,7 @@ impl Step<'_, '_> {
         texts: &Texts,
     ) -> Result<bool, Reason> {
         if let Some(check) = &texts.check
-            && self.shared.script(job.action, texts, check).is_err()
+            && self.shared.script(job.action, texts, check, &mut |_| ()).is_err()
         {
             return Err(job.reason.clone().min(Reason::CheckFailed));
         }
