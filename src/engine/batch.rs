@@ -40,7 +40,7 @@ fn together(shared: &Shared<'_>, jobs: &[Job<'_>]) -> Option<Vec<Done>> {
         .map(|job| shared.log_path(&job.action.name))
         .map(|(stem, path)| (stem, shared.log_writer(path)))
         .collect();
-    let began_ns = shared.file_clock_ns(action);
+    let began = shared.moment(action);
     for job in jobs {
         shared.tell(Event::Started(job.node, job.reason.clone()));
     }
@@ -51,7 +51,7 @@ fn together(shared: &Shared<'_>, jobs: &[Job<'_>]) -> Option<Vec<Done>> {
     if failed || shared.services.trouble(action).is_some() {
         return None;
     }
-    let mut ran = Ran { ended, began_ns, log_whole: true, exports: Ok(Vec::new()) };
+    let mut ran = Ran { ended, began, log_whole: true, exports: Ok(Vec::new()) };
     let mut all = Vec::with_capacity(jobs.len());
     for (at, (job, (stem, log))) in jobs.iter().zip(logs).enumerate() {
         let mut step = Step::of_batch(shared, job);

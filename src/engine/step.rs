@@ -21,7 +21,7 @@ use crate::fingerprint::InputNode;
 use crate::graph::instance::Texts;
 use crate::report::Outcome;
 use crate::scan::read::small_file;
-use crate::scan::times::file_clock_ns;
+use crate::scan::times::{Moment, file_clock_ns};
 use iact_cache::Restores;
 use iact_cache::chaos::{Bug, planted, point};
 use moved::moved_input;
@@ -99,7 +99,7 @@ pub(super) struct Step<'s, 'a> {
 pub(super) struct Ran {
     pub(super) ended: Ended,
     /// By the clock of files.
-    pub(super) began_ns: Option<i64>,
+    pub(super) began: Option<Moment>,
     /// Whether everything it wrote is in the log.
     pub(super) log_whole: bool,
     /// What it exported.
@@ -228,7 +228,7 @@ impl<'s, 'a> Step<'s, 'a> {
     fn command(&mut self, job: &Job<'_>, texts: &Texts) -> Ran {
         let (stem, path) = self.shared.log_path(&job.action.name);
         let mut log = self.shared.log_writer(path);
-        let began_ns = self.shared.file_clock_ns(job.action);
+        let began = self.shared.moment(job.action);
         let stdin = if self.shared.owns_terminal(job.action) { Stdin::Terminal } else { Stdin::Null };
         let exports =
             (!job.action.rare().exports.is_empty()).then(|| self.shared.exports_path(&job.action.name));
@@ -267,7 +267,7 @@ impl<'s, 'a> Step<'s, 'a> {
         if ended.left_running {
             self.warn(format!("`{}` ended but left processes running", job.action.name));
         }
-        Ran { ended, began_ns, log_whole, exports }
+        Ran { ended, began, log_whole, exports }
     }
 
     /// What follows the end of the command: facts, postcondition, proof, outputs, the cache.
@@ -294,7 +294,7 @@ impl<'s, 'a> Step<'s, 'a> {
             return;
         }
         point("step.ran");
-        if let Err(why) = self.discover(job, ran.began_ns) {
+        if let Err(why) = self.discover(job, ran.began) {
             return self.fail(why);
         }
         if self.done.moved.is_none() && !planted(Bug::NoRestat) {

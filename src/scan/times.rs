@@ -55,7 +55,11 @@ pub fn keeps_times(root: BorrowedFd<'_>) -> bool {
 
 /// The time that a file system would give a file now, for local ones: the kernel's coarse clock.
 pub fn file_clock_ns() -> i64 {
-    let now = rustix::time::clock_gettime(coarse_clock());
+    clock_ns(coarse_clock())
+}
+
+fn clock_ns(clock: rustix::time::ClockId) -> i64 {
+    let now = rustix::time::clock_gettime(clock);
     now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec)
 }
 
@@ -69,17 +73,27 @@ fn coarse_clock() -> rustix::time::ClockId {
     rustix::time::ClockId::Realtime
 }
 
-/// The time that the file system of a workspace would give a file now; one of elsewhere tells it by what it gives the lock. Long
-/// ago if it does not tell.
-pub fn clock_of_ns(root: BorrowedFd<'_>) -> i64 {
+/// A moment by the clock of a file system. Two bounds: since Linux 6.13 a file's time may be finer than the clock's ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Files that are written from then on have at least this time.
+    pub since_ns: i64,
+    /// Files that were written before have at most this one.
+    pub until_ns: i64,
+}
+
+/// Now, on the file system of a workspace; one of elsewhere tells it by what it gives the lock. Long ago if it does not tell.
+pub fn moment(root: BorrowedFd<'_>) -> Moment {
     if keeps_times(root) {
-        return file_clock_ns();
+        let since_ns = file_clock_ns();
+        return Moment { since_ns, until_ns: clock_ns(rustix::time::ClockId::Realtime) };
     }
     let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
     let times = Timestamps { last_access: now, last_modification: now };
     let touched = utimensat(root, LOCK, &times, AtFlags::empty());
     let told = touched.ok().and_then(|()| stat(root, LOCK, false).ok().flatten());
-    told.map_or(i64::MIN, |stat| stat.ctime_ns)
+    let told_ns = told.map_or(i64::MIN, |stat| stat.ctime_ns);
+    Moment { since_ns: told_ns, until_ns: told_ns }
 }
 
 const LOCK: &std::ffi::CStr = c".iact/lock";

@@ -8,7 +8,7 @@ use crate::engine::spawn::{Ended, Launch, Stdin, Stop};
 use crate::graph::action::Action;
 use crate::graph::instance::Texts;
 use crate::report::Stream;
-use crate::scan::times::clock_of_ns;
+use crate::scan::times::{Moment, moment};
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -21,9 +21,9 @@ fn unshared(error: &std::io::Error) -> String {
 }
 
 impl Shared<'_> {
-    /// The time that files get that a command writes from now on, if anything depends on it.
-    pub fn file_clock_ns(&self, action: &Action) -> Option<i64> {
-        action.depfile.as_ref().map(|_| clock_of_ns(self.workspace.folder.as_fd()))
+    /// When a command begins, if anything depends on it.
+    pub fn moment(&self, action: &Action) -> Option<Moment> {
+        action.depfile.as_ref().map(|_| moment(self.workspace.folder.as_fd()))
     }
 
     pub(super) fn jobserver(&self) -> Option<&Jobserver> {

@@ -13,6 +13,7 @@ use crate::engine::shared::os_path;
 use crate::graph::Graph;
 use crate::graph::action::Action;
 use crate::scan::read::{Present, Seen, small_file};
+use crate::scan::times::Moment;
 use crate::scan::walk::is_at_or_below;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::os::unix::ffi::OsStrExt;
@@ -28,8 +29,8 @@ impl Step<'_, '_> {
     ///
     /// # Errors
     /// There is no depfile to read, or it names what another target makes.
-    pub(super) fn discover(&mut self, job: &Job<'_>, began_ns: Option<i64>) -> Result<(), String> {
-        let (Some(depfile), Some(began_ns)) = (&job.action.depfile, began_ns) else { return Ok(()) };
+    pub(super) fn discover(&mut self, job: &Job<'_>, began: Option<Moment>) -> Result<(), String> {
+        let (Some(depfile), Some(began)) = (&job.action.depfile, began) else { return Ok(()) };
         let workspace = self.shared.workspace;
         let text = match small_file(&workspace.root.join(depfile), DEPFILE_BYTES) {
             Ok(text) => text,
@@ -50,7 +51,7 @@ impl Step<'_, '_> {
             if maker == Maker::Untold && !known.discovered.contains_key(path.as_slice()) {
                 self.done.moved.get_or_insert_with(|| path.clone());
             }
-            self.take_discovered(path, &known, &|stat| may_be_since(stat, began_ns, maker != Maker::Nobody))?;
+            self.take_discovered(path, &known, &|stat| may_be_since(stat, began, maker != Maker::Nobody))?;
         }
         Ok(())
     }
@@ -107,9 +108,13 @@ impl Step<'_, '_> {
 ///
 /// What was made before it began may be of the very tick in which it began; what a person wrote in that tick may have been
 /// read before.
-fn may_be_since(stat: &Stat, began_ns: i64, is_made: bool) -> bool {
+fn may_be_since(stat: &Stat, began: Moment, is_made: bool) -> bool {
     let tick_ns = if stat.is_coarse() { 1_000_000_000 } else { 1 };
-    stat.ctime_ns > began_ns.saturating_sub(if is_made { 0 } else { tick_ns })
+    if is_made {
+        stat.ctime_ns > began.until_ns
+    } else {
+        stat.ctime_ns > began.since_ns.saturating_sub(tick_ns)
+    }
 }
 
 /// Who makes a file that a command read.
