@@ -214,17 +214,22 @@ pub fn fingerprint(
     inputs: impl IntoIterator<Item = InputNode>,
 ) -> Result<Digest, TreeError> {
     let mut tree = TreeBuilder::new();
-    let mut outside = blake3::Hasher::new();
+    let mut beside = Vec::new();
     for input in inputs {
         if input.path.starts_with(b"/") {
-            outside.update(&(input.path.len() as u64).to_le_bytes()).update(&input.path);
-            outside.update(&[input.content.kind as u8]).update(&input.content.digest.hash);
+            beside.push(input);
         } else {
             let InputNode { path, content, link } = input;
             tree.insert(path, node(content, link))?;
         }
     }
     let root = tree.finish(function, None)?;
+    let mut outside = blake3::Hasher::new();
+    beside.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    for input in beside {
+        outside.update(&(input.path.len() as u64).to_le_bytes()).update(&input.path);
+        outside.update(&[input.content.kind as u8]).update(&input.content.digest.hash);
+    }
     let mut salt = SCHEMA.as_bytes().to_vec();
     salt.extend_from_slice(&definition.whole);
     salt.extend_from_slice(outside.finalize().as_bytes());

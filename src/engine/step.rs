@@ -30,7 +30,13 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// Takes one step of an action. Called on a worker thread.
 pub fn step(shared: &Shared<'_>, mut job: Job<'_>) -> Done {
     let began = Instant::now();
-    let mut step = Step { shared, done: blank(&job), expired: None, restores: shared.outputs.restores() };
+    let mut step = Step {
+        shared,
+        done: blank(&job),
+        expired: None,
+        is_beside: false,
+        restores: shared.outputs.restores(),
+    };
     step.take(&mut job);
     ended(step.done, job, began)
 }
@@ -40,7 +46,7 @@ pub fn step(shared: &Shared<'_>, mut job: Job<'_>) -> Done {
 pub fn restore<'s>(shared: &'s Shared<'_>, mut job: Job<'_>, restores: &mut Option<Restores<'s>>) -> Done {
     let began = Instant::now();
     let from = restores.take().unwrap_or_else(|| shared.outputs.restores());
-    let mut step = Step { shared, done: blank(&job), expired: None, restores: from };
+    let mut step = Step { shared, done: blank(&job), expired: None, is_beside: false, restores: from };
     match shared.texts(job.action, &[]) {
         _ if shared.stop.signal().is_some() => step.done.outcome = None,
         Ok(texts) if step.look_up_known(&mut job, &texts) => {}
@@ -92,6 +98,8 @@ pub(super) struct Step<'s, 'a> {
     pub(super) done: Done,
     /// A result that was found is older than it may be.
     expired: Option<Reason>,
+    /// The depfile names files beside the workspace by where they lie from it.
+    is_beside: bool,
     restores: Restores<'s>,
 }
 
@@ -110,7 +118,7 @@ impl<'s, 'a> Step<'s, 'a> {
     /// A step of a job whose command has run already, with others of its batch.
     pub(super) fn of_batch(shared: &'s Shared<'a>, job: &Job<'_>) -> Self {
         let restores = shared.outputs.restores();
-        let mut step = Self { shared, done: blank(job), expired: None, restores };
+        let mut step = Self { shared, done: blank(job), expired: None, is_beside: false, restores };
         match step.fingerprint(job, &job.discovered) {
             Ok(digest) => step.done.fingerprint = digest,
             Err(message) => step.fail(message),

@@ -419,3 +419,42 @@ fn a_header_of_a_stranger_is_refused_however_the_graph_came_to_be() {
     let run = if first.code == Some(0) { space.try_build(&["obj", "gen"]) } else { first };
     assert!(run.code == Some(1) && run.said().contains("to its `deps`"), "{run}");
 }
+
+#[test]
+fn files_beside_a_checkout_are_its_own() {
+    let text = "[target.t]\ninputs = []\noutputs = ['o']\ndepfile = 'd'\nrun = 'cat ../common/x.h > o; echo o: ../common/x.h > d'\n";
+    let outer = Space::new("");
+    for name in ["a", "b"] {
+        std::fs::create_dir_all(outer.path(name).join("ws")).unwrap();
+        outer.write(format!("{name}/common/x.h"), name);
+        outer.write(format!("{name}/ws/Iactfile.toml"), text);
+    }
+    std::thread::sleep(std::time::Duration::from_millis(15));
+    for (name, content) in [("a", "a"), ("b", "b"), ("b", "edited"), ("a", "a")] {
+        outer.write(format!("{name}/common/x.h"), content);
+        std::thread::sleep(std::time::Duration::from_millis(15));
+        let run = outer.iact(["build", "--json", "t"]).dir(outer.path(name).join("ws")).run().expect_code(0);
+        assert_eq!(outer.read(format!("{name}/ws/o")), content, "{name}: {run}");
+    }
+}
+
+#[test]
+fn a_header_behind_an_output_that_is_a_link_to_a_folder_is_an_input() {
+    for own in [false, true] {
+        let link = "ln -sfn src/inc inc";
+        let (made, first) = if own { ("'o', 'inc'", link) } else { ("'o'", "true") };
+        let space = Space::new(&format!(
+            "[target.mk]\ninputs = []\noutputs = ['{}']\nrun = 'ln -sfn src/inc {}'\n\
+             [target.t]\ndeps = ['mk']\ninputs = []\noutputs = [{made}]\ndepfile = 'd'\n\
+             run = '{first}; cat inc/x.h > o; echo o: inc/x.h > d'\n",
+            if own { "other" } else { "inc" },
+            if own { "other" } else { "inc" },
+        ));
+        for content in ["1", "2"] {
+            space.write("src/inc/x.h", content);
+            std::thread::sleep(std::time::Duration::from_millis(15));
+            let run = space.build(&["t"]);
+            assert_eq!(space.read("o"), content, "{own}: {run}");
+        }
+    }
+}

@@ -6,7 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "shell: reads the depfile, looks at files")]
 
 use super::Step;
-use crate::content::Stat;
+use crate::content::{ContentKind, Stat};
 use crate::engine::depfile;
 use crate::engine::job::{Job, Watched};
 use crate::engine::shared::os_path;
@@ -39,7 +39,7 @@ impl Step<'_, '_> {
             }
             Err(error) => return Err(format!("its depfile `{depfile}` cannot be read: {error}")),
         };
-        let known = Known::of(job);
+        let known = Known::of(&workspace.root, job);
         let mut named: FxHashSet<Vec<u8>> = FxHashSet::default();
         let named_files = depfile::parse(&text).map_err(|why| format!("its depfile `{depfile}` {why}"))?;
         for written in named_files {
@@ -47,6 +47,7 @@ impl Step<'_, '_> {
             if path.is_empty() || known.brings(&path) || !named.insert(path.clone()) {
                 continue;
             }
+            self.is_beside |= path.starts_with(b"/") && !written.starts_with(b"/");
             let maker = self.maker(job, &path)?;
             if maker == Maker::Untold && !known.discovered.contains_key(path.as_slice()) {
                 self.done.moved.get_or_insert_with(|| path.clone());
@@ -149,7 +150,9 @@ fn is_upstream(graph: &Graph, action: u32, maker: u32) -> bool {
 struct Known<'j> {
     /// Source files, and what dependencies bring.
     brought: FxHashSet<&'j [u8]>,
-    /// Those among them that are links.
+    /// Folders that dependencies bring with all that is in them.
+    folders: FxHashSet<&'j [u8]>,
+    /// Inputs and outputs that are links: nothing lies below them.
     links: Vec<&'j [u8]>,
     /// Its own outputs.
     outputs: Vec<&'j [u8]>,
@@ -158,24 +161,32 @@ struct Known<'j> {
 }
 
 impl<'j> Known<'j> {
-    fn of(job: &'j Job<'_>) -> Self {
+    fn of(root: &Path, job: &'j Job<'_>) -> Self {
         let declared = job.declared.iter().map(|input| input.path.as_slice());
         let links = job.declared.iter().filter(|input| input.present.link.is_some());
+        let links = links.map(|input| input.path.as_slice());
+        let of_kind = |kind| job.brought.iter().filter(move |input| input.content.kind == kind);
+        let brought_links = of_kind(ContentKind::Link).map(|input| input.path.as_slice());
+        let is_link = |path: &&[u8]| root.join(os_path(path)).is_symlink();
+        let outputs = job.action.outputs.iter().map(|output| output.path.as_bytes());
+        let (own_links, outputs): (Vec<&[u8]>, _) = outputs.partition(is_link);
         Self {
             brought: declared.chain(job.brought.iter().map(|input| input.path.as_slice())).collect(),
-            links: links.map(|input| input.path.as_slice()).collect(),
-            outputs: job.action.outputs.iter().map(|output| output.path.as_bytes()).collect(),
+            folders: of_kind(ContentKind::Folder).map(|input| input.path.as_slice()).collect(),
+            links: links.chain(brought_links).chain(own_links).collect(),
+            outputs,
             discovered: job.discovered.iter().map(|one| (one.path.as_slice(), &one.present)).collect(),
         }
     }
 
     /// Whether a path, or a folder it lies in, is known without the depfile.
     fn brings(&self, path: &[u8]) -> bool {
-        let parents = std::iter::successors(Some(path), |path| {
+        let mut parents = std::iter::successors(Some(path), |path| {
             path.iter().rposition(|&byte| byte == b'/').map(|slash| &path[..slash])
         });
         self.outputs.iter().any(|output| is_at_or_below(path, output))
-            || parents.into_iter().any(|path| self.brought.contains(path))
+            || self.brought.contains(path)
+            || parents.any(|path| self.folders.contains(path))
     }
 
     /// A folder counts by what the inputs say of it, or not at all.

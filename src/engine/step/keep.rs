@@ -5,6 +5,7 @@
 //! collected and not stored.
 #![allow(clippy::disallowed_methods, reason = "shell: temporary files for logs")]
 
+use super::lookup::BESIDE;
 use super::{Ran, Step};
 use crate::content::{Content, ContentKind};
 use crate::engine::job::{Event, Job, MadeFile, Watched};
@@ -126,7 +127,11 @@ impl Step<'_, '_> {
             let Ok(Some(full)) = self.fingerprint(job, &self.done.discovered) else { return };
             digest = full;
             (self.done.fingerprint, self.done.path_set) = (Some(full), Some(key));
-            let set = StoredResult { exports, ..StoredResult::default() };
+            let mut set = StoredResult { exports, ..StoredResult::default() };
+            if self.is_beside {
+                // Another checkout has another file beside it.
+                set.exports.push((BESIDE.to_owned(), self.place()));
+            }
             batch.put_result(&key, &set);
         }
         batch.put_result(&digest, result);

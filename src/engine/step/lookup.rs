@@ -15,6 +15,10 @@ use iact_cache::{Digest, LocalStore, Lookup, RestoreError, RestoreOptions, Store
 use std::ffi::CString;
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+
+/// Of the list of discovered files: where the workspace lay, if that decides which files they are.
+pub(super) const BESIDE: &str = "beside";
 
 impl Step<'_, '_> {
     /// With these discovered inputs; `None` for a target that always runs.
@@ -129,9 +133,17 @@ impl Step<'_, '_> {
             Seen::Present(present) => Some(Watched { path: path.clone().into_bytes(), present }),
             _ => None,
         };
-        let discovered: Vec<Watched> = set.exports.iter().map(present).collect::<Option<_>>()?;
+        let (beside, paths): (Vec<_>, Vec<_>) = set.exports.iter().partition(|(kind, _)| kind == BESIDE);
+        beside.iter().all(|(_, place)| *place == self.place()).then_some(())?;
+        let discovered: Vec<Watched> = paths.into_iter().map(present).collect::<Option<_>>()?;
         let digest = self.fingerprint(job, &discovered).ok()??;
         Some((discovered, digest))
+    }
+
+    /// Where the workspace lies, as a text that no other has.
+    pub(super) fn place(&self) -> String {
+        let place = self.shared.workspace.root.as_os_str().as_bytes();
+        Digest::of(self.shared.workspace.digest_function(), place).hex()
     }
 
     /// Under which the list of discovered files is kept: everything but those files.
