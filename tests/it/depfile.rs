@@ -458,3 +458,18 @@ fn a_header_behind_an_output_that_is_a_link_to_a_folder_is_an_input() {
         }
     }
 }
+
+#[test]
+fn a_link_on_the_way_that_is_switched_while_the_command_runs_is_seen() {
+    let space = reader("cat cur/x.h > o; if test -e go; then rm go; ln -sfn v2 cur; fi; echo o: cur/x.h > d");
+    space.write("v1/x.h", "one");
+    space.write("v2/x.h", "two");
+    std::os::unix::fs::symlink("v1", space.path("cur")).unwrap();
+    space.write("go", "");
+    std::thread::sleep(std::time::Duration::from_millis(15));
+    let run = space.build(&["t"]);
+    assert!(run.warnings().iter().any(|warning| warning.contains("`cur/x.h` changed")), "{run}");
+    std::thread::sleep(std::time::Duration::from_millis(15));
+    let run = space.build(&["t"]);
+    assert_eq!((space.read("o").as_str(), run.kinds()), ("two", vec!["executed".to_owned()]), "{run}");
+}

@@ -12,10 +12,13 @@ use crate::engine::job::{Job, Watched};
 use crate::engine::shared::os_path;
 use crate::graph::Graph;
 use crate::graph::action::Action;
-use crate::scan::read::{Present, Seen, small_file};
+use crate::scan::read::{Present, Seen, small_file, stat};
 use crate::scan::times::Moment;
 use crate::scan::walk::is_at_or_below;
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::cell::OnceCell;
+use std::ffi::CString;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
@@ -40,7 +43,8 @@ impl Step<'_, '_> {
             Err(error) => return Err(format!("its depfile `{depfile}` cannot be read: {error}")),
         };
         let known = Known::of(&workspace.root, job);
-        let mut named: FxHashSet<Vec<u8>> = FxHashSet::default();
+        let (mut named, mut ways) = (FxHashSet::<Vec<u8>>::default(), FxHashSet::default());
+        let upstream = Upstream::new();
         let named_files = depfile::parse(&text).map_err(|why| format!("its depfile `{depfile}` {why}"))?;
         for written in named_files {
             let path = known.place(&workspace.root, &job.action.cwd, &written);
@@ -48,13 +52,31 @@ impl Step<'_, '_> {
                 continue;
             }
             self.is_beside |= path.starts_with(b"/") && !written.starts_with(b"/");
-            let maker = self.maker(job, &path)?;
-            if maker == Maker::Untold && !known.discovered.contains_key(path.as_slice()) {
+            let maker = self.maker(&job.action.name, &upstream, &path)?;
+            let is_young = |stat: &Stat| may_be_since(stat, began, maker != Maker::Nobody);
+            let is_new = !known.discovered.contains_key(path.as_slice());
+            if is_new && (maker == Maker::Untold || self.is_led_elsewhere(&path, &mut ways, &is_young)) {
                 self.done.moved.get_or_insert_with(|| path.clone());
             }
-            self.take_discovered(path, &known, &|stat| may_be_since(stat, began, maker != Maker::Nobody))?;
+            self.take_discovered(path, &known, &is_young)?;
         }
         Ok(())
+    }
+
+    /// Whether a link on the way to a file was made since: the command may have been led to another one. `ways` were looked
+    /// at.
+    fn is_led_elsewhere(
+        &self,
+        path: &[u8],
+        ways: &mut FxHashSet<Vec<u8>>,
+        is_young: &dyn Fn(&Stat) -> bool,
+    ) -> bool {
+        let root = self.shared.workspace.folder.as_fd();
+        let slashes = (1..path.len()).rev().filter(|&at| path[at] == b'/');
+        let new = slashes.map(|at| path[..at].to_vec()).take_while(|folder| ways.insert(folder.clone()));
+        let mut links =
+            new.filter_map(|folder| stat(root, &CString::new(folder).ok()?, false).ok().flatten());
+        links.any(|stat| stat.is_link() && is_young(&stat))
     }
 
     fn take_discovered(
@@ -83,16 +105,14 @@ impl Step<'_, '_> {
     }
 
     /// Who makes the file. A target on which the action does not depend may be built later, or not at all.
-    fn maker(&self, job: &Job<'_>, path: &[u8]) -> Result<Maker, String> {
+    fn maker(&self, name: &str, upstream: &Upstream, path: &[u8]) -> Result<Maker, String> {
         let graph = &self.shared.workspace.graph;
         let Ok(path) = std::str::from_utf8(path) else { return Ok(Maker::Nobody) };
         let Some(maker) = graph.makers.of(path) else { return Ok(Maker::Nobody) };
         if graph.is_part {
             return Ok(Maker::Untold);
         }
-        let of_kept = || graph.actions.iter().zip(0..).find(|(action, _)| action.name == job.action.name);
-        let own = graph.find(&job.action.name).or_else(|| of_kept().map(|(_, id)| id));
-        if own.is_some_and(|own| is_upstream(graph, own, maker)) {
+        if upstream.get_or_init(|| self::upstream(graph, name)).contains(&maker) {
             return Ok(Maker::Upstream);
         }
         // A kept graph has no more of others than their outputs.
@@ -129,21 +149,19 @@ enum Maker {
     Untold,
 }
 
-/// Whether one action depends on the other, over any number of steps.
-fn is_upstream(graph: &Graph, action: u32, maker: u32) -> bool {
+/// What an action depends on, once that matters.
+type Upstream = OnceCell<FxHashSet<u32>>;
+
+/// Everything on which an action depends, over any number of steps.
+fn upstream(graph: &Graph, name: &str) -> FxHashSet<u32> {
+    // A kept graph has no list of names.
+    let of_kept = || graph.actions.iter().zip(0..).find(|(action, _)| action.name == name);
+    let mut open: Vec<u32> = graph.find(name).or_else(|| of_kept().map(|(_, id)| id)).into_iter().collect();
     let mut met = FxHashSet::default();
-    let mut open = vec![action];
     while let Some(id) = open.pop() {
-        for &on in graph.deps.get(id as usize) {
-            if on == maker {
-                return true;
-            }
-            if met.insert(on) {
-                open.push(on);
-            }
-        }
+        open.extend(graph.deps.get(id as usize).iter().filter(|&&on| met.insert(on)));
     }
-    false
+    met
 }
 
 /// What is known of an action's files without its depfile.
