@@ -1,7 +1,7 @@
 //! A file system whose files are written behind this kernel's back, as on a network or in a machine's host: a folder seen
 //! through FUSE, whose stats may be an hour old. No stat tells of a rewrite there; only reading does.
 
-use crate::coarse::HEADER_EDITED;
+use crate::coarse::{HEADER_EDITED, edit_the_header};
 use crate::mounted::{Mounted, seen_through_fuse};
 use crate::sizes::tries;
 use crate::space::{Space, skipped};
@@ -64,18 +64,5 @@ fn an_input_rewritten_behind_a_foreign_file_system_while_the_command_ran_is_not_
 fn a_header_rewritten_behind_a_foreign_file_system_while_the_command_ran_is_not_stored() {
     let iactfile = HEADER_EDITED.replace("@HEADER@", "@BASE@/behind/x.h");
     let Some((space, _mounted, _behind)) = foreign(&iactfile) else { return skipped(NO_FUSE) };
-    let mut tries = tries("foreign_headers", 4);
-    while tries.done < tries.count {
-        let (old, new) = (format!("{:04}a\n", tries.done), format!("{:04}b\n", tries.done));
-        space.write("x.h", &old);
-        std::fs::write(space.base().join("edit"), &new).unwrap();
-        space.remove(".iact");
-        crate::space::remove(&space.cache);
-        std::thread::sleep(std::time::Duration::from_millis(15));
-        space.build(&["t"]);
-        let run = space.build(&["t"]);
-        assert_eq!((space.read("o"), run.outcomes()["t"].as_str()), (new, "executed"), "{run}");
-        tries.done += 1;
-    }
-    tries.held();
+    edit_the_header(&space, tries("foreign_headers", 4));
 }
