@@ -149,14 +149,14 @@ impl Error {
     }
 }
 
-/// The candidate nearest to what was written, if it is near enough to be meant.
+/// The candidate nearest to what was written, if it is near enough to be meant; of two, the one that goes on with it.
 pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (written.chars().count() / 3).max(1);
     candidates
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(written, name), name))
         .filter(|(distance, name)| *distance <= limit || name.starts_with(written) && written.len() > 2)
-        .min()
+        .min_by_key(|(distance, name)| (*distance, !name.starts_with(written), *name))
         .map(|(_, name)| name)
 }
 

@@ -27,6 +27,13 @@ const MISTAKES: &[(&str, usize, usize, &str, &str)] = &[
         "did you mean `inputs`?",
     ),
     (
+        "[target.t]\ntool = [\"x\"]\nrun = \"true\"",
+        2,
+        1,
+        "unknown key `tool` in `target.t`",
+        "did you mean `tools`?",
+    ),
+    (
         "[target.t]\ninputs = \"x\"\nrun = \"true\"",
         2,
         10,
