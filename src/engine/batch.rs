@@ -40,7 +40,7 @@ fn together(shared: &Shared<'_>, jobs: &[Job<'_>]) -> Option<Vec<Done>> {
         .map(|job| shared.log_path(&job.action.name))
         .map(|(stem, path)| (stem, shared.log_writer(path)))
         .collect();
-    let began = shared.moment(action);
+    let began = shared.moment();
     for job in jobs {
         shared.tell(Event::Started(job.node, job.reason.clone()));
     }

@@ -107,7 +107,7 @@ pub(super) struct Step<'s, 'a> {
 pub(super) struct Ran {
     pub(super) ended: Ended,
     /// By the clock of files.
-    pub(super) began: Option<Moment>,
+    pub(super) began: Moment,
     /// Whether everything it wrote is in the log.
     pub(super) log_whole: bool,
     /// What it exported.
@@ -236,7 +236,7 @@ impl<'s, 'a> Step<'s, 'a> {
     fn command(&mut self, job: &Job<'_>, texts: &Texts) -> Ran {
         let (stem, path) = self.shared.log_path(&job.action.name);
         let mut log = self.shared.log_writer(path);
-        let began = self.shared.moment(job.action);
+        let began = self.shared.moment();
         let stdin = if self.shared.owns_terminal(job.action) { Stdin::Terminal } else { Stdin::Null };
         let exports =
             (!job.action.rare().exports.is_empty()).then(|| self.shared.exports_path(&job.action.name));
@@ -306,7 +306,7 @@ impl<'s, 'a> Step<'s, 'a> {
             return self.fail(why);
         }
         if self.done.moved.is_none() && !planted(Bug::NoRestat) {
-            self.done.moved = moved_input(self.shared, job);
+            self.done.moved = moved_input(self.shared, job, ran.began);
         }
         for (what, script) in [("check", &texts.check), ("verify", &texts.verify)] {
             if let Some(script) = script

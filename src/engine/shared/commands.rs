@@ -21,9 +21,9 @@ fn unshared(error: &std::io::Error) -> String {
 }
 
 impl Shared<'_> {
-    /// When a command begins, if anything depends on it.
-    pub fn moment(&self, action: &Action) -> Option<Moment> {
-        action.depfile.as_ref().map(|_| moment(self.workspace.folder.as_fd()))
+    /// Now, by the clock of the workspace's files.
+    pub fn moment(&self) -> Moment {
+        moment(self.workspace.folder.as_fd())
     }
 
     pub(super) fn jobserver(&self) -> Option<&Jobserver> {

@@ -6,19 +6,18 @@
 #![allow(clippy::disallowed_methods, reason = "shell: reads the depfile, looks at files")]
 
 use super::Step;
+use super::moved::{Ways, may_be_since};
 use crate::content::{ContentKind, Stat};
 use crate::engine::depfile;
 use crate::engine::job::{Job, Watched};
 use crate::engine::shared::os_path;
 use crate::graph::Graph;
 use crate::graph::action::Action;
-use crate::scan::read::{Present, Seen, small_file, stat};
+use crate::scan::read::{Present, Seen, small_file};
 use crate::scan::times::Moment;
 use crate::scan::walk::is_at_or_below;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::OnceCell;
-use std::ffi::CString;
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
@@ -32,8 +31,8 @@ impl Step<'_, '_> {
     ///
     /// # Errors
     /// There is no depfile to read, or it names what another target makes.
-    pub(super) fn discover(&mut self, job: &Job<'_>, began: Option<Moment>) -> Result<(), String> {
-        let (Some(depfile), Some(began)) = (&job.action.depfile, began) else { return Ok(()) };
+    pub(super) fn discover(&mut self, job: &Job<'_>, began: Moment) -> Result<(), String> {
+        let Some(depfile) = &job.action.depfile else { return Ok(()) };
         let workspace = self.shared.workspace;
         let text = match small_file(&workspace.root.join(depfile), DEPFILE_BYTES) {
             Ok(text) => text,
@@ -43,7 +42,7 @@ impl Step<'_, '_> {
             Err(error) => return Err(format!("its depfile `{depfile}` cannot be read: {error}")),
         };
         let known = Known::of(&workspace.root, job);
-        let (mut named, mut ways) = (FxHashSet::<Vec<u8>>::default(), FxHashSet::default());
+        let (mut named, mut ways) = (FxHashSet::<Vec<u8>>::default(), Ways::new(self.shared, began));
         let upstream = Upstream::new();
         let named_files = depfile::parse(&text).map_err(|why| format!("its depfile `{depfile}` {why}"))?;
         for written in named_files {
@@ -53,30 +52,15 @@ impl Step<'_, '_> {
             }
             self.is_beside |= path.starts_with(b"/") && !written.starts_with(b"/");
             let maker = self.maker(&job.action.name, &upstream, &path)?;
-            let is_young = |stat: &Stat| may_be_since(stat, began, maker != Maker::Nobody);
+            let is_made = maker != Maker::Nobody;
+            let is_young = |stat: &Stat| may_be_since(stat, began, is_made);
             let is_new = !known.discovered.contains_key(path.as_slice());
-            if is_new && (maker == Maker::Untold || self.is_led_elsewhere(&path, &mut ways, &is_young)) {
+            if is_new && (maker == Maker::Untold || ways.is_switched(&path, is_made)) {
                 self.done.moved.get_or_insert_with(|| path.clone());
             }
             self.take_discovered(path, &known, &is_young)?;
         }
         Ok(())
-    }
-
-    /// Whether a link on the way to a file was made since: the command may have been led to another one. `ways` were looked
-    /// at.
-    fn is_led_elsewhere(
-        &self,
-        path: &[u8],
-        ways: &mut FxHashSet<Vec<u8>>,
-        is_young: &dyn Fn(&Stat) -> bool,
-    ) -> bool {
-        let root = self.shared.workspace.folder.as_fd();
-        let slashes = (1..path.len()).rev().filter(|&at| path[at] == b'/');
-        let new = slashes.map(|at| path[..at].to_vec()).take_while(|folder| ways.insert(folder.clone()));
-        let mut links =
-            new.filter_map(|folder| stat(root, &CString::new(folder).ok()?, false).ok().flatten());
-        links.any(|stat| stat.is_link() && is_young(&stat))
     }
 
     fn take_discovered(
@@ -122,19 +106,6 @@ impl Step<'_, '_> {
             }
             None => format!("it read `{path}`, which another target makes: add that one to its `deps`"),
         })
-    }
-}
-
-/// Whether a file may have been written after a command began, by its change time, which nobody can set.
-///
-/// What was made before it began may be of the very tick in which it began; what a person wrote in that tick may have been
-/// read before.
-fn may_be_since(stat: &Stat, began: Moment, is_made: bool) -> bool {
-    let tick_ns = if stat.is_coarse() { 1_000_000_000 } else { 1 };
-    if is_made {
-        stat.ctime_ns > began.until_ns
-    } else {
-        stat.ctime_ns > began.since_ns.saturating_sub(tick_ns)
     }
 }
 

@@ -1,17 +1,23 @@
-//! Whether the inputs still are what they were before the command ran.
+//! Whether the inputs still are what they were before the command ran, and lie where they lay.
+//!
+//! Invariant: a folder that is moved away, and back when the command has read from another in its place, is noticed by its
+//! change time, which a rename sets without its modification time. Refused: stats of all folders before each command.
 //!
 //! An action with very many inputs is looked at by several plain threads: what it waits for here, the whole
 //! build may wait for. No thread pool, which an action must not enter.
 
+use crate::content::Stat;
 use crate::engine::job::{Job, Watched};
 use crate::engine::shared::Shared;
 use crate::scan::Again;
-use crate::scan::times::keeps_times;
+use crate::scan::read::stat;
+use crate::scan::times::{Moment, keeps_times};
 use crate::scan::walk::Folders;
 use iact_cache::in_parallel;
+use rustc_hash::FxHashSet;
 use std::convert::Infallible;
-use std::ffi::CStr;
-use std::os::fd::AsFd;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
 
 /// Looking at so many takes about ten times as long as starting a thread.
@@ -22,19 +28,22 @@ enum Part<'p> {
     Matches,
     /// Some of the inputs.
     Inputs(&'p [&'p Watched]),
+    /// The folders that the inputs lie in.
+    Folders,
 }
 
 /// The first input that is not what it was when the fingerprint was made, new matches of wildcards included.
-pub(super) fn moved_input(shared: &Shared<'_>, job: &Job<'_>) -> Option<Vec<u8>> {
+pub(super) fn moved_input(shared: &Shared<'_>, job: &Job<'_>, began: Moment) -> Option<Vec<u8>> {
     let inputs: Vec<&Watched> = job.inputs().chain(&job.brought_files).collect();
     // The matches are the longest part, so they come first.
     let all = std::iter::once(Part::Matches).chain(inputs.chunks(SHARE).map(Part::Inputs));
-    let mut parts: Vec<_> = all.map(|part| (part, OnceLock::new())).collect();
+    let mut parts: Vec<_> = all.chain([Part::Folders]).map(|part| (part, OnceLock::new())).collect();
     let threads = shared.io_threads.min(1 + inputs.len() / SHARE);
     let Ok(()) = in_parallel(threads, &parts, |(part, moved)| {
         moved.get_or_init(|| match part {
             Part::Matches => new_match(shared, job, &inputs),
             Part::Inputs(some) => first_moved(shared, some),
+            Part::Folders => Ways::new(shared, began).first_switched(&inputs),
         });
         Ok::<_, Infallible>(())
     });
@@ -59,9 +68,60 @@ fn first_moved(shared: &Shared<'_>, inputs: &[&Watched]) -> Option<Vec<u8>> {
     None
 }
 
+/// The folders and links on the ways to files, each looked at once.
+pub(super) struct Ways<'s> {
+    root: BorrowedFd<'s>,
+    began: Moment,
+    known: FxHashSet<Vec<u8>>,
+}
+
+impl<'s> Ways<'s> {
+    /// Those of a command that began then.
+    pub(super) fn new(shared: &'s Shared<'_>, began: Moment) -> Self {
+        Self { root: shared.workspace.folder.as_fd(), began, known: FxHashSet::default() }
+    }
+
+    /// Whether something on the way to a file was put there since: the command may have been led to another one. A way that
+    /// was asked for before is not told again.
+    pub(super) fn is_switched(&mut self, path: &[u8], is_made: bool) -> bool {
+        let slashes = (1..path.len()).rev().filter(|&at| path[at] == b'/').map(|at| &path[..at]);
+        let (root, began, known) = (self.root, self.began, &mut self.known);
+        let mut new = slashes.take_while(|folder| !known.contains(*folder) && known.insert(folder.to_vec()));
+        new.any(|folder| {
+            let found =
+                CString::new(folder).ok().and_then(|folder| stat(root, &folder, false).ok().flatten());
+            found.is_some_and(|stat| {
+                // A new name in a folder moves both of its times.
+                stat.is_link() && may_be_since(&stat, began, is_made)
+                    || stat.is_folder() && stat.ctime_ns != stat.mtime_ns && may_be_since(&stat, began, true)
+            })
+        })
+    }
+
+    fn first_switched(mut self, inputs: &[&Watched]) -> Option<Vec<u8>> {
+        if !keeps_times(self.root) {
+            return None;
+        }
+        inputs.iter().map(|input| &input.path).find(|path| self.is_switched(path, true)).cloned()
+    }
+}
+
+/// Whether a file may have been written after a command began, by its change time, which nobody can set.
+///
+/// What was made before it began may be of the very tick in which it began; what a person wrote in that tick may have been
+/// read before.
+pub(super) fn may_be_since(stat: &Stat, began: Moment, is_made: bool) -> bool {
+    let tick_ns = if stat.is_coarse() { 1_000_000_000 } else { 1 };
+    if is_made {
+        stat.ctime_ns > began.until_ns
+    } else {
+        stat.ctime_ns > began.since_ns.saturating_sub(tick_ns)
+    }
+}
+
 fn new_match(shared: &Shared<'_>, job: &Job<'_>, inputs: &[&Watched]) -> Option<Vec<u8>> {
     let patterns = &job.action.inputs.as_ref()?.patterns;
-    let before: rustc_hash::FxHashSet<&[u8]> = inputs.iter().map(|input| input.path.as_slice()).collect();
+    let before: FxHashSet<&[u8]> = inputs.iter().map(|input| input.path.as_slice()).collect();
     // A literal path that is no input itself is a folder, or has come since.
     let is_open = |(_, literal): (usize, &str)| !before.contains(literal.as_bytes());
     if patterns.roots().is_empty() && !patterns.literals().any(is_open) {

@@ -361,7 +361,8 @@ impl World {
                 contents.push_str(text);
             }
         }
-        for dependency in &dependencies {
+        // One that makes nothing only comes before.
+        for dependency in dependencies.iter().filter(|dependency| dependency.output.is_some()) {
             write!(key, "\n{} {:?}", dependency.name, dependency.output).unwrap();
         }
         if target.kind == Kind::Discovers {
