@@ -11,6 +11,7 @@ mod conditions;
 mod ends;
 mod hush;
 mod interruption;
+mod links;
 mod locks;
 mod restores;
 
@@ -30,7 +31,6 @@ use crate::plan::{Node, Plan};
 use crate::record::PartDigest;
 use crate::report::{Outcome, Report, RunFinished};
 use crate::scan::Files;
-use crate::scan::read::Seen;
 use crate::schedule::Schedule;
 use iact_cache::Digest;
 use iact_cache::chaos::{Bug, planted};
@@ -100,6 +100,7 @@ pub struct State<'a> {
     /// What only has to be restored, most likely, and waits for a worker.
     restores: restores::Restores<'a>,
     hush: hush::Hush,
+    links: links::Links,
     /// Who took over from an action that ended before it was heard that it had begun.
     heirs: FxHashMap<Node, Node>,
     /// Nodes at work.
@@ -369,23 +370,6 @@ impl<'a> Drive<'_, 'a> {
                 }
             }
         }
-    }
-
-    /// What links lead to may have been made since they were looked at.
-    fn look_through_links(&mut self, node: Node) {
-        if self.state.totals.executed + self.state.totals.cached == 0 {
-            return;
-        }
-        let action = self.action(node);
-        let record = self.journal.record(&action.name);
-        let discovered = record.iter().flat_map(|record| record.discovered.iter().map(|(path, _)| *path));
-        let tools = action.tools.iter().filter_map(|tool| self.survey.tools.get(tool).copied());
-        let is_link =
-            |id: &PathId| matches!(self.files.get(*id), Seen::Present(present) if present.link.is_some());
-        let all = self.survey.inputs[node.index()].iter().copied().chain(discovered).chain(tools);
-        let links: Vec<PathId> = all.filter(is_link).collect();
-        links.iter().for_each(|&link| self.files.forget(link));
-        self.files.look(self.journal, links);
     }
 
     fn start(&mut self, node: Node, pool: &Pool<'_, 'a>) {

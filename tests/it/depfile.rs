@@ -283,23 +283,44 @@ run = "cat gen.h > o; echo 'o: gen.h' > d"
 
 #[test]
 fn a_header_that_an_indirect_dependency_makes_is_an_input() {
-    let space = Space::new(&CHAIN.replace("@DEP@", "middle"));
-    for text in ["1", "2", "1"] {
-        space.write("seed", text);
-        let first = space.build(&["user"]);
-        assert_eq!(space.read("o"), text, "{first}");
-        let again = space.build(&["user"]);
-        assert_eq!(again.kinds(), ["up_to_date"], "{first}{again}");
+    for (dep, is_linked) in [("middle", false), ("middle", true), ("gen", true)] {
+        let chain = CHAIN.replace("@DEP@", dep);
+        let space = Space::new(&if is_linked { behind_link(&chain) } else { chain });
+        std::os::unix::fs::symlink("made", space.path("inc")).unwrap();
+        for text in ["1", "2", "1"] {
+            space.write("seed", text);
+            let first = space.build(&["user"]);
+            assert_eq!(
+                (space.read("o").as_str(), first.warnings().len()),
+                (text, 0),
+                "{dep} {is_linked} {first}"
+            );
+            let again = space.build(&["user"]);
+            assert_eq!(again.kinds(), ["up_to_date"], "{dep} {is_linked} {first}{again}");
+        }
     }
+}
+
+/// The header lies in `made`, the command finds it through the link `inc`.
+fn behind_link(chain: &str) -> String {
+    chain.replace("cat gen.h", "cat inc/gen.h").replace("'o: gen.h", "'o: inc/gen.h").replace(
+        "outputs = [\"gen.h\"]\nrun = \"cp seed gen.h\"",
+        "outputs = [\"made/gen.h\"]\nrun = \"cp seed made/gen.h\"",
+    )
 }
 
 #[test]
 fn a_header_that_somebody_else_makes_is_refused() {
-    let space = Space::new(&CHAIN.replace("deps = [\"@DEP@\"]\n", ""));
-    space.write("seed", "1");
-    space.build(&["gen"]);
-    let run = space.try_build(&["user"]).expect_code(1);
-    assert!(run.said().contains("it read `gen.h`, which `gen` makes: add `gen` to its `deps`"), "{run}");
+    let chain = CHAIN.replace("deps = [\"@DEP@\"]\n", "");
+    for (chain, header) in [(behind_link(&chain), "made/gen.h"), (chain, "gen.h")] {
+        let space = Space::new(&chain);
+        std::os::unix::fs::symlink("made", space.path("inc")).unwrap();
+        space.write("seed", "1");
+        space.build(&["gen"]);
+        let run = space.try_build(&["user"]).expect_code(1);
+        let told = format!("it read `{header}`, which `gen` makes: add `gen` to its `deps`");
+        assert!(run.said().contains(&told), "{run}");
+    }
 }
 
 #[test]

@@ -51,11 +51,14 @@ impl Step<'_, '_> {
                 continue;
             }
             self.is_beside |= path.starts_with(b"/") && !written.starts_with(b"/");
-            let maker = self.maker(&job.action.name, &upstream, &path)?;
-            let is_made = maker != Maker::Nobody;
-            let is_young = |stat: &Stat| may_be_since(stat, began, is_made);
+            let mut maker = self.maker(&job.action.name, &upstream, &path)?;
+            let way = ways.to(&path, maker != Maker::Nobody);
+            if way.over_link && maker == Maker::Nobody {
+                maker = self.maker_behind(job, (&known, &upstream), &path)?;
+            }
+            let is_young = |stat: &Stat| may_be_since(stat, began, maker != Maker::Nobody);
             let is_new = !known.discovered.contains_key(path.as_slice());
-            if is_new && (maker == Maker::Untold || ways.is_switched(&path, is_made)) {
+            if is_new && (way.is_switched || maker == Maker::Untold) {
                 self.done.moved.get_or_insert_with(|| path.clone());
             }
             self.take_discovered(path, &known, &is_young)?;
@@ -86,6 +89,21 @@ impl Step<'_, '_> {
         }
         self.done.discovered.push(Watched { path, present });
         Ok(())
+    }
+
+    /// Who makes the file at the end of the links on the way.
+    fn maker_behind(
+        &self,
+        job: &Job<'_>,
+        (known, upstream): (&Known<'_>, &Upstream),
+        path: &[u8],
+    ) -> Result<Maker, String> {
+        let root = &self.shared.workspace.root;
+        match physical(&root.join(os_path(path))).map(|end| inside(root, end)) {
+            Some(end) if known.brings(&end) => Ok(Maker::Upstream),
+            Some(end) => self.maker(&job.action.name, upstream, &end),
+            None => Ok(Maker::Nobody),
+        }
     }
 
     /// Who makes the file. A target on which the action does not depend may be built later, or not at all.

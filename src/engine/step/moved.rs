@@ -14,7 +14,7 @@ use crate::scan::read::stat;
 use crate::scan::times::{Moment, keeps_times};
 use crate::scan::walk::Folders;
 use iact_cache::in_parallel;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -72,37 +72,49 @@ fn first_moved(shared: &Shared<'_>, inputs: &[&Watched]) -> Option<Vec<u8>> {
 pub(super) struct Ways<'s> {
     root: BorrowedFd<'s>,
     began: Moment,
-    known: FxHashSet<Vec<u8>>,
+    known: FxHashMap<Vec<u8>, Way>,
+}
+
+/// What was found on the way to a file.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Way {
+    /// A link is on it.
+    pub(super) over_link: bool,
+    /// Something on it was put there since: the command may have been led to another file.
+    pub(super) is_switched: bool,
 }
 
 impl<'s> Ways<'s> {
     /// Those of a command that began then.
     pub(super) fn new(shared: &'s Shared<'_>, began: Moment) -> Self {
-        Self { root: shared.workspace.folder.as_fd(), began, known: FxHashSet::default() }
+        Self { root: shared.workspace.folder.as_fd(), began, known: FxHashMap::default() }
     }
 
-    /// Whether something on the way to a file was put there since: the command may have been led to another one. A way that
-    /// was asked for before is not told again.
-    pub(super) fn is_switched(&mut self, path: &[u8], is_made: bool) -> bool {
-        let slashes = (1..path.len()).rev().filter(|&at| path[at] == b'/').map(|at| &path[..at]);
-        let (root, began, known) = (self.root, self.began, &mut self.known);
-        let mut new = slashes.take_while(|folder| !known.contains(*folder) && known.insert(folder.to_vec()));
-        new.any(|folder| {
-            let found =
-                CString::new(folder).ok().and_then(|folder| stat(root, &folder, false).ok().flatten());
-            found.is_some_and(|stat| {
-                // A new name in a folder moves both of its times.
-                stat.is_link() && may_be_since(&stat, began, is_made)
-                    || stat.is_folder() && stat.ctime_ns != stat.mtime_ns && may_be_since(&stat, began, true)
-            })
-        })
+    pub(super) fn to(&mut self, path: &[u8], is_made: bool) -> Way {
+        let slash = path.iter().rposition(|&byte| byte == b'/').filter(|&at| at > 0);
+        let Some(folder) = slash.map(|at| &path[..at]) else { return Way::default() };
+        if let Some(&way) = self.known.get(folder) {
+            return way;
+        }
+        let mut way = self.to(folder, is_made);
+        let found =
+            CString::new(folder).ok().and_then(|folder| stat(self.root, &folder, false).ok().flatten());
+        if let Some(stat) = found {
+            way.over_link |= stat.is_link();
+            // A new name in a folder moves both of its times.
+            let is_moved = stat.is_folder() && stat.ctime_ns != stat.mtime_ns;
+            way.is_switched |= is_moved && may_be_since(&stat, self.began, true)
+                || stat.is_link() && may_be_since(&stat, self.began, is_made);
+        }
+        self.known.insert(folder.to_vec(), way);
+        way
     }
 
     fn first_switched(mut self, inputs: &[&Watched]) -> Option<Vec<u8>> {
         if !keeps_times(self.root) {
             return None;
         }
-        inputs.iter().map(|input| &input.path).find(|path| self.is_switched(path, true)).cloned()
+        inputs.iter().map(|input| &input.path).find(|path| self.to(path, true).is_switched).cloned()
     }
 }
 
