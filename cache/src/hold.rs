@@ -9,7 +9,7 @@
 //!   another file.
 //! - A sweep lists the blobs, waits until nobody publishes, and lists the results: a result it does not see relies on no blob as
 //!   it was listed.
-//! - A sweep moves a blob aside, looks, and puts back what is not as it was listed.
+//! - A sweep moves an entry aside, looks, and puts back what is not as it was listed.
 //!
 //! Without locks or links (some network file systems) a result may lack a blob in the end: a miss. Refused: builds that wait for
 //! a sweep, or a sweep for builds; publishing is over in a moment.
@@ -25,8 +25,9 @@ use rustix::io::Errno;
 use crate::batch::rename_into;
 use crate::chaos::{Bug, planted};
 use crate::digest::Digest;
+use crate::entry::{EntryPath, put_back};
 use crate::folder::{FileFacts, Folder, facts_of};
-use crate::local::{EntryPath, Local};
+use crate::local::Local;
 use crate::lock::Scratch;
 use crate::ops;
 use crate::stock::now_ns;
@@ -118,14 +119,15 @@ pub(crate) fn await_publishing(folder: &Folder) -> io::Result<Option<Folder>> {
     Ok(Some(lock))
 }
 
-/// Removes a blob that still is as it was listed; whether it has gone. What somebody relies on since is put back.
-pub(crate) fn remove_blob(
+/// Removes an entry that still is as it was listed; whether it has gone. A blob that somebody relies on since is put back, and
+/// so is whatever took the place of what was listed. Killed in between, this loses what a look before the removal, and a
+/// newcomer right after the look, would lose as well.
+pub(crate) fn remove_listed(
     folder: &Folder,
     scratch: Option<&Folder>,
-    hash: &[u8; 32],
+    path: &EntryPath,
     listed: &FileFacts,
 ) -> io::Result<bool> {
-    let path = EntryPath::blob(hash);
     let is_listed = |now: FileFacts| is_same_file(listed, &now);
     let Some(scratch) = scratch else {
         return match folder.facts(path.as_bytes())? {
@@ -138,10 +140,38 @@ pub(crate) fn remove_blob(
         moved => moved?,
     }
     match scratch.facts(b"aside")? {
-        Some(now) if !is_listed(now) => {
-            rustix::fs::renameat(scratch, b"aside".as_slice(), folder, path.as_bytes())?;
-            Ok(false)
-        }
+        Some(now) if !is_listed(now) => put_back(scratch, b"aside", folder, path).map(|()| false),
         _ => scratch.remove(b"aside").map(|()| true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_took_the_place_of_what_was_listed_stays() {
+        let base = tempfile::tempdir().unwrap();
+        let path = EntryPath::result(&[7; 32]);
+        let place = base.path().join(path.as_str());
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        fs::create_dir(base.path().join("tmp")).unwrap();
+        let folder = Folder::open(base.path()).unwrap();
+        let scratch = folder.child(b"tmp").unwrap();
+        for round in 0..300 {
+            fs::write(&place, "old").unwrap();
+            let listed = folder.facts(path.as_bytes()).unwrap().unwrap();
+            let new = base.path().join("new");
+            fs::write(&new, "newer").unwrap();
+            std::thread::scope(|scope| {
+                scope.spawn(|| remove_listed(&folder, Some(&scratch), &path, &listed).unwrap());
+                fs::rename(&new, &place).unwrap();
+            });
+            assert_eq!(fs::read_to_string(&place).unwrap(), "newer", "round {round}");
+            assert!(!remove_listed(&folder, Some(&scratch), &path, &listed).unwrap());
+            assert_eq!(scratch.list().unwrap(), []);
+        }
     }
 }

@@ -17,6 +17,7 @@ mod batch;
 pub mod chaos;
 mod collect;
 mod digest;
+mod entry;
 mod folder;
 mod gc;
 mod hold;

@@ -39,8 +39,9 @@ use rustix::fs::Mode;
 use crate::action::StoredResult;
 use crate::batch::Batch;
 use crate::chaos::{Bug, planted};
-use crate::digest::{Digest, DigestFunction, encode_hex};
-use crate::folder::{FileFacts, Folder, facts_of};
+use crate::digest::{Digest, DigestFunction};
+use crate::entry::{EntryPath, NO_FILE, Opened};
+use crate::folder::{FileFacts, Folder};
 use crate::lock::Scratch;
 use crate::ops::{self, CopyError, Sharing};
 use crate::own::{is_absent, make_own};
@@ -231,53 +232,23 @@ impl Local {
         StoreError::io(self.path.join(name), error)
     }
 
-    /// Opens an entry for reading; `None` if there is none.
-    pub(crate) fn open_entry(&self, path: &EntryPath) -> Result<Option<(File, FileFacts)>, StoreError> {
-        let Some(folder) = self.folder()? else { return Ok(None) };
-        let opened = folder.open_file(path.as_bytes()).and_then(|file| {
-            let facts = facts_of(&file)?;
-            Ok((file, facts))
-        });
-        match opened {
-            Ok(opened) => Ok(Some(opened)),
-            Err(error) if is_absent(&error) => Ok(None),
-            Err(error) => Err(self.io(path.as_str(), error)),
-        }
-    }
-
     fn open_blob(&self, blob: &Digest) -> Result<(File, FileFacts), StoreError> {
         let path = EntryPath::blob(&blob.hash);
-        let (file, facts) = self.open_entry(&path)?.ok_or(StoreError::NotFound(*blob))?;
-        if facts.size == blob.size && facts.is_file() {
-            return Ok((file, facts));
+        let unknown = |facts: &FileFacts| Digest { hash: [0; 32], size: facts.size };
+        match self.open_entry(&path)? {
+            Opened::Absent => Err(StoreError::NotFound(*blob)),
+            Opened::NoFile(facts) => Err(self.damaged(blob, unknown(&facts), &facts)),
+            Opened::File(file, facts) if facts.size == blob.size => Ok((file, facts)),
+            Opened::File(file, facts) => {
+                let found = ops::digest_file(self.options.digest, &file);
+                Err(self.damaged(blob, found.unwrap_or_else(|_| unknown(&facts)), &facts))
+            }
         }
-        let found = ops::digest_file(self.options.digest, &file)
-            .unwrap_or(Digest { hash: [0; 32], size: facts.size });
-        Err(self.damaged(blob, found, &facts))
     }
 
     fn damaged(&self, blob: &Digest, found: Digest, facts: &FileFacts) -> StoreError {
         self.put_aside(&EntryPath::blob(&blob.hash), facts);
         StoreError::Corrupt { expected: *blob, found }
-    }
-
-    /// Moves the file that was examined, and no newer one, out of the way; whether it has gone. If not it will be found
-    /// damaged again.
-    pub(crate) fn put_aside(&self, path: &EntryPath, examined: &FileFacts) -> bool {
-        let Ok(Some(folder)) = self.folder() else { return false };
-        if self.options.read_only || planted(Bug::NoHealing) {
-            return false;
-        }
-        let same = |now: FileFacts| (now.dev, now.ino) == (examined.dev, examined.ino);
-        match folder.facts(path.as_bytes()) {
-            Ok(Some(now)) if same(now) => {
-                let _ = make_own(folder, b"quarantine");
-                let aside = [b"quarantine/", path.name()].concat();
-                rustix::fs::renameat(folder, path.as_bytes(), folder, aside.as_slice()).is_ok()
-                    || folder.remove(path.as_bytes()).is_ok()
-            }
-            now => now.is_ok(),
-        }
     }
 
     pub(crate) fn is_empty_blob(&self, blob: &Digest) -> bool {
@@ -293,9 +264,13 @@ impl Local {
             AtOnce::Read(Some((action, result))) => return Ok(ReadEntry::Sound { action, result }),
             AtOnce::Read(None) | AtOnce::Unread => {}
         }
-        let Some((file, facts)) = self.open_entry(&path)? else { return Ok(ReadEntry::Absent) };
+        let (file, facts) = match self.open_entry(&path)? {
+            Opened::Absent => return Ok(ReadEntry::Absent),
+            Opened::NoFile(facts) => return Ok(ReadEntry::Damaged { reason: NO_FILE.to_owned(), facts }),
+            Opened::File(file, facts) => (file, facts),
+        };
         let mut bytes = Vec::new();
-        if facts.is_file() && facts.size <= MAX_RESULT {
+        if facts.size <= MAX_RESULT {
             bytes.reserve_exact(usize::try_from(facts.size).unwrap_or(0) + 1);
             (&file)
                 .take(MAX_RESULT)
@@ -318,7 +293,8 @@ impl Local {
         let file = match folder.open_file(path.as_bytes()) {
             Ok(file) => file,
             Err(error) if is_absent(&error) => return Ok(AtOnce::Absent),
-            Err(error) => return Err(self.io(path.as_str(), error)),
+            // Why is for the closer look to say.
+            Err(_) => return Ok(AtOnce::Unread),
         };
         Ok(ops::with_buffer(|buffer| match (&file).read(buffer) {
             Ok(count) if count < buffer.len() => AtOnce::Read(judge(&buffer[..count])),
@@ -388,56 +364,6 @@ fn entry_checksum(action: &[u8; 32], rest: &[u8]) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
-/// `cas/xx/<hex>` or `ac/xx/<hex>`, without an allocation.
-#[derive(Clone, Copy)]
-pub(crate) struct EntryPath {
-    bytes: [u8; 71],
-    length: usize,
-}
-
-impl EntryPath {
-    pub(crate) fn blob(hash: &[u8; 32]) -> Self {
-        Self::new(b"cas/", hash)
-    }
-
-    pub(crate) fn result(hash: &[u8; 32]) -> Self {
-        Self::new(b"ac/", hash)
-    }
-
-    fn new(kind: &[u8], hash: &[u8; 32]) -> Self {
-        let hex = encode_hex(hash);
-        let start = kind.len();
-        let mut bytes = [0; 71];
-        bytes[..start].copy_from_slice(kind);
-        bytes[start..start + 2].copy_from_slice(&hex[..2]);
-        bytes[start + 2] = b'/';
-        bytes[start + 3..start + 67].copy_from_slice(&hex);
-        Self { bytes, length: start + 67 }
-    }
-
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        std::str::from_utf8(self.as_bytes()).expect("made of ASCII")
-    }
-
-    fn name(&self) -> &[u8] {
-        &self.bytes[self.length - 64..self.length]
-    }
-
-    /// `cas/xx` or `ac/xx`.
-    pub(crate) fn shard(&self) -> &[u8] {
-        &self.bytes[..self.length - 65]
-    }
-
-    /// `cas` or `ac`.
-    pub(crate) fn kind(&self) -> &[u8] {
-        &self.bytes[..self.length - 68]
-    }
-}
-
 impl Store for LocalStore {
     fn digest_function(&self) -> DigestFunction {
         self.0.options.digest
@@ -493,7 +419,8 @@ impl Store for LocalStore {
         for blob in blobs {
             let path = EntryPath::blob(&blob.hash);
             let facts = folder.facts(path.as_bytes()).map_err(|error| local.io(path.as_str(), error))?;
-            if facts.is_none_or(|facts| facts.size != blob.size) && !local.is_empty_blob(blob) {
+            let is_it = |facts: FileFacts| facts.is_file() && facts.size == blob.size;
+            if !facts.is_some_and(is_it) && !local.is_empty_blob(blob) {
                 missing.push(*blob);
             }
         }

@@ -114,7 +114,7 @@ fn linked(stage: &Folder, staged: &[u8], digest: &Digest) -> Option<File> {
         return None;
     }
     let store = crate::chaos::STORE.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()?;
-    let blob = store.join(crate::local::EntryPath::blob(&digest.hash).as_str());
+    let blob = store.join(crate::entry::EntryPath::blob(&digest.hash).as_str());
     let none = rustix::fs::AtFlags::empty();
     rustix::fs::linkat(rustix::fs::CWD, blob, stage, staged, none).ok()?;
     rustix::fs::chmodat(stage, staged, Mode::from_raw_mode(0o644), none).ok()?;

@@ -15,7 +15,6 @@ pub use pins::PinOwners;
 pub use verify::{Damage, Verified, VerifyOptions};
 
 use std::collections::BTreeSet;
-use std::io;
 
 use rustc_hash::FxHashSet;
 use rustix::fs::AtFlags;
@@ -24,10 +23,11 @@ use rustix::io::Errno;
 use crate::action::{OutputKind, StoredResult};
 use crate::chaos::{Bug, planted, point};
 use crate::digest::Digest;
+use crate::entry::EntryPath;
 use crate::folder::{FileFacts, Folder};
 use crate::gc::{BlobFacts, Needs, ResultFacts, Sweep, SweepPolicy, plan_sweep};
 use crate::hold;
-use crate::local::{EntryPath, LocalStore, ReadEntry};
+use crate::local::{LocalStore, ReadEntry};
 use crate::lock::{Lock, Scratch};
 use crate::stock::{self, Row, SHARDS, Stock};
 use crate::store::{Store, StoreError};
@@ -368,17 +368,16 @@ impl LocalStore {
             for &index in indices {
                 let entry = &from[index];
                 let path = if results { EntryPath::result } else { EntryPath::blob }(&entry.hash);
-                let removed = if results {
-                    remove_result(folder, &path, &entry.facts)
-                } else if any_needed || index >= seen.listed || still_needed.contains(&entry.hash) {
-                    Ok(false)
-                } else {
-                    hold::remove_blob(
+                let is_wanted =
+                    !results && (any_needed || index >= seen.listed || still_needed.contains(&entry.hash));
+                let removed = match is_wanted {
+                    true => Ok(false),
+                    false => hold::remove_listed(
                         folder,
                         scratch.as_deref().map(Scratch::folder),
-                        &entry.hash,
+                        &path,
                         &entry.facts,
-                    )
+                    ),
                 };
                 point("sweep.entry");
                 touched.insert(usize::from(entry.hash[0]) + if results { 0 } else { SHARDS });
@@ -444,15 +443,6 @@ impl LocalStore {
             }
         }
     }
-}
-
-/// Removes a result, if it still is the file that was examined; whether it did.
-fn remove_result(folder: &Folder, path: &EntryPath, examined: &FileFacts) -> io::Result<bool> {
-    let now = folder.facts(path.as_bytes())?;
-    if now.is_none_or(|now| (now.dev, now.ino) != (examined.dev, examined.ino)) {
-        return Ok(false);
-    }
-    folder.remove(path.as_bytes()).map(|()| true)
 }
 
 /// When a result was used last, or made. What a wrong clock said of a time to come is worth nothing, or only until now.

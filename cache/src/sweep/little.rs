@@ -6,9 +6,10 @@
 use rustc_hash::FxHashSet;
 
 use super::Entry;
+use crate::entry::EntryPath;
 use crate::folder::Folder;
 use crate::gc::{Needs, SweepPolicy};
-use crate::local::{EntryPath, LocalStore};
+use crate::local::LocalStore;
 use crate::stock::{self, SHARDS, Stock};
 use crate::store::StoreError;
 use crate::uses::{self, Total};

@@ -8,9 +8,10 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Entry;
 use crate::digest::decode_hex;
+use crate::entry::{EntryPath, NO_FILE, Opened};
 use crate::folder::{FileFacts, Folder};
 use crate::gc::Needs;
-use crate::local::{EntryPath, LocalStore, ReadEntry};
+use crate::local::{LocalStore, ReadEntry};
 use crate::ops;
 use crate::own::move_aside;
 use crate::restore::is_in_the_way;
@@ -85,8 +86,9 @@ impl LocalStore {
             let path = EntryPath::blob(&entry.hash);
             match local.open_entry(&path) {
                 // What has gone meanwhile is not damaged.
-                Ok(None) => {}
-                Ok(Some((file, facts))) => match ops::digest_file(local.options.digest, &file) {
+                Ok(Opened::Absent) => {}
+                Ok(Opened::NoFile(facts)) => report(&path, NO_FILE.to_owned(), &facts),
+                Ok(Opened::File(file, facts)) => match ops::digest_file(local.options.digest, &file) {
                     Ok(found) if found.hash == entry.hash => {}
                     Ok(found) => report(&path, format!("its content is `{found}`"), &facts),
                     Err(error) => unreadable(&path, &error),

@@ -1,9 +1,11 @@
 //! Damage of any kind is noticed once, counts as absence, and is mended.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use iact_cache::{Digest, LocalStore, Lookup, Store, StoreError, StoredResult, VerifyOptions};
+use rustix::fs::{FileType, Mode};
 
 use crate::{Space, action, files, hit};
 
@@ -64,6 +66,61 @@ fn every_damage_to_a_blob_is_a_miss_once_quarantined_and_mended() {
         let (again, _) = space.keep(&space.store(), "x", &["out/a"]);
         assert_eq!(again, result);
         read().unwrap();
+    }
+}
+
+/// Puts something in the place of an entry that certainly is none.
+fn put_no_file(what: FileType, place: &Path) {
+    fs::remove_file(place).unwrap();
+    match what {
+        FileType::Symlink => std::os::unix::fs::symlink("/etc/passwd", place).unwrap(),
+        FileType::Directory => fs::create_dir_all(place.join("with/more")).unwrap(),
+        _ => rustix::fs::mknodat(rustix::fs::CWD, place, what, Mode::from_raw_mode(0o600), 0).unwrap(),
+    }
+}
+
+#[test]
+fn what_is_no_file_in_the_place_of_an_entry_is_damage_like_any_other() {
+    let space = Space::new();
+    let store = space.store();
+    space.write("out/a", "content");
+    let (result, _) = space.keep(&store, "x", &["out"]);
+    let tree = result.blobs().next().unwrap();
+    for (kind, digest) in [("ac", action("x")), ("cas", tree)] {
+        let path = entry(&space.cache, kind, &digest);
+        for what in [FileType::Symlink, FileType::Directory, FileType::Fifo, FileType::Socket] {
+            put_no_file(what, &path);
+            if kind == "ac" {
+                assert!(matches!(store.lookup(&action("x")).unwrap(), Lookup::Damaged { .. }), "{what:?}");
+            } else {
+                assert_eq!(store.missing_blobs(&[tree]).unwrap(), [tree], "{what:?}");
+                let read = store.read_blob(&tree, &mut Vec::new());
+                assert!(matches!(read, Err(StoreError::Corrupt { .. })), "{what:?}: {read:?}");
+            }
+            assert!(path.symlink_metadata().is_err(), "{what:?} is out of the way");
+            let aside = space.cache.join("quarantine").join(digest.hex());
+            assert_eq!(FileType::from_raw_mode(aside.symlink_metadata().unwrap().mode()), what);
+            space.keep(&store, "x", &["out"]);
+            assert_eq!(store.verify(&EVERYTHING).unwrap().damaged, [], "{what:?}");
+        }
+    }
+}
+
+/// Whoever finds damage looks, and moves it; somebody may mend it in between.
+#[test]
+fn what_is_mended_while_damage_is_put_aside_stays() {
+    let space = Space::new();
+    let (reader, writer) = (space.store(), space.store());
+    let path = entry(&space.cache, "ac", &action("x"));
+    let sound = StoredResult::default();
+    for round in 0..400 {
+        writer.put_result(&action("x"), &sound).unwrap();
+        fs::write(&path, "damaged").unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| while hit(&reader, "x").is_none() && path.exists() {});
+            writer.put_result(&action("x"), &sound).unwrap();
+        });
+        assert_eq!(hit(&writer, "x").as_ref(), Some(&sound), "round {round}");
     }
 }
 

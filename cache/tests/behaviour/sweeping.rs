@@ -112,6 +112,25 @@ fn what_is_pinned_stays_until_every_owner_has_unpinned_it() {
     assert_eq!(names(&store), Vec::<String>::new());
 }
 
+/// What a pinned result needs is not known if its tree is damaged; that it cannot come to be known must end no sweep.
+#[test]
+fn a_pinned_result_whose_tree_is_no_file_ends_no_sweep() {
+    let space = Space::new();
+    let store = space.store();
+    space.write("out/a", "content");
+    let (result, _) = space.keep(&store, "pinned", &["out"]);
+    store.pin(&action("pinned"), "owner").unwrap();
+    fill(&store, "r0");
+    let tree = result.blobs().next().unwrap();
+    let tree = space.cache.join("cas").join(&tree.hex()[..2]).join(tree.hex());
+    fs::remove_file(&tree).unwrap();
+    std::os::unix::fs::symlink("/nowhere", &tree).unwrap();
+    let swept = store.sweep(&SweepPolicy { max_bytes: Some(0), ..policy() }).unwrap();
+    assert_eq!((swept.trouble, names(&store)), (None, Vec::<String>::new()));
+    assert_eq!(hit(&store, "pinned"), Some(result), "what is pinned stays");
+    assert!(tree.symlink_metadata().is_err(), "and the damage is out of the way");
+}
+
 #[test]
 fn a_young_blob_without_a_result_is_left_alone() {
     let space = Space::new();
