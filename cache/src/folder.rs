@@ -221,7 +221,7 @@ impl Folder {
         Ok(entries)
     }
 
-    /// Removes `name` and, if it is a folder, everything in it. Links are removed, never followed.
+    /// Removes `name` and, if it is a folder, everything in it, as far as it can be removed. Links are removed, never followed.
     pub(crate) fn remove(&self, name: &[u8]) -> io::Result<()> {
         match rustix::fs::unlinkat(self, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
@@ -240,7 +240,10 @@ impl Folder {
             }
             folder => folder?,
         };
-        let remove_all = || folder.list()?.iter().try_for_each(|(name, _)| folder.remove(name));
+        let remove_all = || {
+            let removed = folder.list()?.into_iter().map(|(name, _)| folder.remove(&name));
+            removed.fold(Ok(()), io::Result::and)
+        };
         if let Err(error) = remove_all() {
             if error.kind() != io::ErrorKind::PermissionDenied {
                 return Err(error);

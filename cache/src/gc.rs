@@ -5,9 +5,12 @@
 //! then somebody may be about to publish the result it belongs to, and no result goes to make room for it.
 //! Pinned results stay, whatever the limits say and whatever they lack. While a result that could not be read stays, every
 //! blob stays: it may need it. It goes when its turn comes, so an error that lasts does not fill the disk.
+//! While results could not even be listed, nothing goes: any blob may be theirs, and results alone free next to nothing.
+//!
+//! Results go in one order, so a blob goes with the last of those that need it in that order: to know that one is enough, and a
+//! sweep remembers no list of what each result needs.
+//!
 //! Guessing a result's worth from its build time was refused: nobody can predict what such a cache keeps.
-
-use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::digest::Digest;
 
@@ -38,7 +41,18 @@ pub(crate) struct ResultFacts {
     pub(crate) size: u64,
     pub(crate) used_unix_ms: u64,
     pub(crate) pinned: bool,
-    pub(crate) needs: Needs,
+    pub(crate) state: State,
+}
+
+/// What is known of the blobs of a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// They have been claimed, those that are there: all, or those a pin holds.
+    Known,
+    /// It is damaged, or one of its folders is, or one is not there: no use to anybody.
+    Lost,
+    /// It could not be read just now.
+    Unread,
 }
 
 /// The blobs of a result.
@@ -46,18 +60,45 @@ pub(crate) struct ResultFacts {
 pub(crate) enum Needs {
     /// Everything it needs, folders' files included.
     Known(Vec<Digest>),
-    /// It is damaged, or one of its folders is: no use to anybody.
+    /// It is damaged, or one of its folders is.
     Lost,
-    /// It could not be read just now.
-    Unread,
 }
 
 /// A blob in the cache.
 #[derive(Clone, Debug)]
 pub(crate) struct BlobFacts {
-    pub(crate) hash: [u8; 32],
     pub(crate) size: u64,
     pub(crate) changed_unix_ms: u64,
+    /// Of the results that need it the one that goes last.
+    pub(crate) last: Option<u32>,
+}
+
+impl ResultFacts {
+    /// What is greater goes later.
+    fn turn(&self) -> (bool, u64, &[u8; 32]) {
+        (self.pinned, self.used_unix_ms, &self.action)
+    }
+}
+
+/// Enters what a result needs: where each blob is, or that it is not there.
+pub(crate) fn claim(
+    results: &mut [ResultFacts],
+    index: usize,
+    needed: &[Option<usize>],
+    blobs: &mut [BlobFacts],
+) {
+    if !results[index].pinned && needed.contains(&None) {
+        results[index].state = State::Lost;
+        return;
+    }
+    let turn = |result: u32| results[result as usize].turn();
+    let this = u32::try_from(index).expect("fewer than 2^32 results");
+    for &blob in needed.iter().flatten() {
+        let blob = &mut blobs[blob];
+        if blob.last.is_none_or(|last| turn(last) < turn(this)) {
+            blob.last = Some(this);
+        }
+    }
 }
 
 /// What to remove: indices into what was given, results first.
@@ -72,6 +113,12 @@ pub(crate) struct Sweep {
 }
 
 impl Sweep {
+    /// Of nothing at all.
+    pub(crate) fn nothing(results: &[ResultFacts], blobs: &[BlobFacts]) -> Self {
+        let sizes = results.iter().map(|result| result.size).chain(blobs.iter().map(|blob| blob.size));
+        Self { kept_bytes: sizes.sum(), ..Self::default() }
+    }
+
     /// Leaves a blob that no result refers to.
     fn leave(&mut self, blob: &BlobFacts) {
         let oldest = self.orphan_unix_ms.unwrap_or(u64::MAX);
@@ -79,27 +126,22 @@ impl Sweep {
     }
 }
 
-/// Decides what goes.
+/// Decides what goes. All that is needed has been [claimed](claim).
 pub(crate) fn plan_sweep(results: &[ResultFacts], blobs: &[BlobFacts], policy: &SweepPolicy) -> Sweep {
-    let by_hash: FxHashMap<&[u8; 32], usize> =
-        blobs.iter().enumerate().map(|(index, blob)| (&blob.hash, index)).collect();
-    let needs: Vec<Option<Vec<usize>>> =
-        results.iter().map(|result| needed(result, blobs, &by_hash)).collect();
-    let mut references = vec![0_u32; blobs.len()];
-    for index in needs.iter().flatten().flatten() {
-        references[*index] += 1;
-    }
-    let mut sweep = Sweep {
-        kept_bytes: results.iter().map(|result| result.size).chain(blobs.iter().map(|blob| blob.size)).sum(),
-        ..Sweep::default()
-    };
-    let unread = |result: &ResultFacts| result.needs == Needs::Unread;
+    let mut sweep = Sweep::nothing(results, blobs);
+    let unread = |result: &ResultFacts| result.state == State::Unread;
     if results.iter().any(|result| unread(result) && result.pinned) {
         return sweep;
     }
     let any_unread = results.iter().any(unread);
     let mut unclaimed_bytes = 0;
-    for (index, blob) in blobs.iter().enumerate().filter(|(index, _)| references[*index] == 0) {
+    // What goes with each result.
+    let mut blob_bytes = vec![0; results.len()];
+    for (index, blob) in blobs.iter().enumerate() {
+        if let Some(last) = blob.last {
+            blob_bytes[last as usize] += blob.size;
+            continue;
+        }
         // From a clock that was wrong is as good as old.
         let is_old = blob.changed_unix_ms.abs_diff(policy.now_unix_ms) >= policy.grace_ms;
         if is_old && !any_unread {
@@ -110,11 +152,11 @@ pub(crate) fn plan_sweep(results: &[ResultFacts], blobs: &[BlobFacts], policy: &
             sweep.leave(blob);
         }
     }
-    let is_lost = |index: usize| needs[index].is_none() && !unread(&results[index]);
+    let is_lost = |index: usize| results[index].state == State::Lost;
     let mut order: Vec<usize> = (0..results.len()).collect();
-    order.sort_by_key(|index| (!is_lost(*index), results[*index].used_unix_ms, results[*index].action));
+    order.sort_unstable_by_key(|index| (!is_lost(*index), results[*index].turn()));
     let oldest = policy.max_age_ms.map_or(0, |age| policy.now_unix_ms.saturating_sub(age));
-    let mut freed = Vec::new();
+    let mut goes = vec![false; results.len()];
     let mut is_unsure = false;
     for index in order {
         let result = &results[index];
@@ -124,62 +166,34 @@ pub(crate) fn plan_sweep(results: &[ResultFacts], blobs: &[BlobFacts], policy: &
             is_unsure |= unread(result);
             continue;
         }
-        sweep.kept_bytes -= result.size;
+        sweep.kept_bytes -= result.size + blob_bytes[index];
         sweep.results.push(index);
-        for blob in needs[index].iter().flatten() {
-            references[*blob] -= 1;
-            if references[*blob] == 0 {
-                sweep.kept_bytes -= blobs[*blob].size;
-                freed.push(*blob);
-            }
-        }
+        goes[index] = true;
     }
-    if is_unsure {
-        for blob in freed.iter().map(|index| &blobs[*index]) {
+    for (index, blob) in
+        blobs.iter().enumerate().filter(|(_, blob)| blob.last.is_some_and(|last| goes[last as usize]))
+    {
+        if is_unsure {
             sweep.kept_bytes += blob.size;
             sweep.leave(blob);
+        } else {
+            sweep.blobs.push(index);
         }
-    } else {
-        sweep.blobs.append(&mut freed);
     }
     sweep
-}
-
-/// The blobs a result needs, each once; `None` if one is not there, unless a pin holds those that are.
-fn needed(
-    result: &ResultFacts,
-    blobs: &[BlobFacts],
-    by_hash: &FxHashMap<&[u8; 32], usize>,
-) -> Option<Vec<usize>> {
-    let Needs::Known(needs) = &result.needs else { return None };
-    let mut seen = FxHashSet::default();
-    let mut indices = Vec::new();
-    for digest in needs.iter().filter(|digest| digest.size > 0) {
-        match by_hash.get(&digest.hash).filter(|index| blobs[**index].size == digest.size) {
-            Some(&index) if seen.insert(index) => indices.push(index),
-            Some(_) => {}
-            None if result.pinned => {}
-            None => return None,
-        }
-    }
-    Some(indices)
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rustc_hash::FxHashSet;
 
     use super::*;
 
     const NOW: u64 = 1_000_000;
 
-    fn blob(number: u8) -> BlobFacts {
-        BlobFacts {
-            hash: [number; 32],
-            size: 10 + u64::from(number),
-            changed_unix_ms: NOW - 1000 * u64::from(number),
-        }
-    }
+    /// Which blobs each result needs, by number.
+    type Needed = Vec<Vec<u8>>;
 
     prop_compose! {
         fn cache()(
@@ -188,35 +202,50 @@ mod tests {
                 0..12,
             ),
             blobs in prop::collection::btree_set(0..8_u8, 0..8),
-        ) -> (Vec<ResultFacts>, Vec<BlobFacts>) {
-            let digest = |number| Digest { hash: [number; 32], size: blob(number).size };
-            let result = |(at, (used_unix_ms, pinned, read, blobs)): (usize, (u64, bool, u8, Vec<u8>))| ResultFacts {
+        ) -> (Vec<ResultFacts>, Needed, Vec<BlobFacts>, Vec<u8>) {
+            let numbers: Vec<u8> = blobs.into_iter().collect();
+            let blob = |number: &u8| BlobFacts {
+                size: 10 + u64::from(*number),
+                changed_unix_ms: NOW - 1000 * u64::from(*number),
+                last: None,
+            };
+            let mut blobs: Vec<BlobFacts> = numbers.iter().map(blob).collect();
+            let result = |(at, (used_unix_ms, pinned, read, _)): (usize, &(u64, bool, u8, Vec<u8>))| ResultFacts {
                 action: [at as u8; 32],
                 size: 5,
-                used_unix_ms,
-                pinned: pinned && at % 3 == 0,
-                needs: match read {
-                    0..4 => Needs::Lost,
-                    4 => Needs::Unread,
-                    _ => Needs::Known(blobs.into_iter().map(digest).collect()),
+                used_unix_ms: *used_unix_ms,
+                pinned: *pinned && at % 3 == 0,
+                state: match read {
+                    0..4 => State::Lost,
+                    4 => State::Unread,
+                    _ => State::Known,
                 },
             };
-            (results.into_iter().enumerate().map(result).collect(), blobs.into_iter().map(blob).collect())
-        }
-    }
-
-    fn of(result: &ResultFacts) -> Vec<Digest> {
-        match &result.needs {
-            Needs::Known(all) => all.clone(),
-            Needs::Lost | Needs::Unread => Vec::new(),
+            let mut facts: Vec<ResultFacts> = results.iter().enumerate().map(result).collect();
+            let mut needed = Needed::new();
+            for (index, (_, _, _, needs)) in results.into_iter().enumerate() {
+                let is_known = facts[index].state == State::Known;
+                needed.push(if is_known { needs } else { Vec::new() });
+                if is_known {
+                    let find = |number| numbers.iter().position(|one| one == number);
+                    let found: Vec<Option<usize>> = needed[index].iter().map(find).collect();
+                    claim(&mut facts, index, &found, &mut blobs);
+                }
+            }
+            (facts, needed, blobs, numbers)
         }
     }
 
     fn unread(result: &ResultFacts) -> bool {
-        result.needs == Needs::Unread
+        result.state == State::Unread
     }
 
-    fn check(results: &[ResultFacts], blobs: &[BlobFacts], policy: &SweepPolicy) {
+    fn check(
+        results: &[ResultFacts],
+        needed: &Needed,
+        (blobs, numbers): (&[BlobFacts], &[u8]),
+        policy: &SweepPolicy,
+    ) {
         let sweep = plan_sweep(results, blobs, policy);
         let gone_results: FxHashSet<_> = sweep.results.iter().copied().collect();
         let gone_blobs: FxHashSet<_> = sweep.blobs.iter().copied().collect();
@@ -226,8 +255,11 @@ mod tests {
             "each once"
         );
 
-        let present = |digest: &Digest| blobs.iter().position(|blob| blob.hash == digest.hash);
-        let whole = |result: &ResultFacts| matches!(&result.needs, Needs::Known(all) if all.iter().all(|d| present(d).is_some()));
+        let of = |result: &ResultFacts| &needed[usize::from(result.action[0])];
+        let present = |number: &u8| numbers.iter().position(|one| one == number);
+        let whole = |result: &ResultFacts| {
+            matches!(result.state, State::Known) && of(result).iter().all(|number| present(number).is_some())
+        };
         let kept: Vec<&ResultFacts> =
             (0..results.len()).filter(|at| !gone_results.contains(at)).map(|at| &results[at]).collect();
         let pinned = |results: &mut dyn Iterator<Item = &ResultFacts>| results.filter(|r| r.pinned).count();
@@ -254,7 +286,7 @@ mod tests {
             kept.iter().map(|r| r.size).chain(kept_blobs.iter().map(|at| blobs[*at].size)).sum::<u64>();
         assert_eq!(bytes, sweep.kept_bytes);
 
-        let refers = |result: &ResultFacts, at: usize| of(result).iter().any(|d| d.hash == blobs[at].hash);
+        let refers = |result: &ResultFacts, at: usize| of(result).contains(&numbers[at]);
         let is_young = |at: usize| blobs[at].changed_unix_ms + policy.grace_ms > NOW;
         let mut unclaimed_bytes = 0;
         for at in kept_blobs.iter().copied().filter(|at| !kept.iter().any(|result| refers(result, *at))) {
@@ -291,12 +323,13 @@ mod tests {
     proptest! {
         #[test]
         fn what_stays_is_whole_and_within_the_limits(
-            (results, blobs) in cache(),
+            (results, needed, blobs, numbers) in cache(),
             max_bytes in prop::option::of(0..200_u64),
             max_age_ms in prop::option::of(0..NOW),
             grace_ms in 0..10_000_u64,
         ) {
-            check(&results, &blobs, &SweepPolicy { max_bytes, max_age_ms, grace_ms, now_unix_ms: NOW });
+            let policy = SweepPolicy { max_bytes, max_age_ms, grace_ms, now_unix_ms: NOW };
+            check(&results, &needed, (&blobs, &numbers), &policy);
         }
     }
 }

@@ -16,7 +16,7 @@ pub use verify::{Damage, Verified, VerifyOptions};
 
 use std::collections::BTreeSet;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
@@ -25,7 +25,7 @@ use crate::chaos::{Bug, planted, point};
 use crate::digest::Digest;
 use crate::entry::EntryPath;
 use crate::folder::{FileFacts, Folder};
-use crate::gc::{BlobFacts, Needs, ResultFacts, Sweep, SweepPolicy, plan_sweep};
+use crate::gc::{BlobFacts, Needs, ResultFacts, State, Sweep, SweepPolicy, claim, plan_sweep};
 use crate::hold;
 use crate::local::{LocalStore, ReadEntry};
 use crate::lock::{Lock, Scratch};
@@ -52,6 +52,8 @@ pub struct Usage {
     pub blob_bytes: u64,
     /// Bytes put aside as damaged.
     pub quarantine_bytes: u64,
+    /// Folders that could not be listed: of those counts what they held when they could.
+    pub unlisted: usize,
 }
 
 /// One result and what is known of it.
@@ -94,22 +96,16 @@ struct Seen {
     results: Vec<Entry>,
     /// What is known of each of the results.
     facts: Vec<ResultFacts>,
+    /// The blobs as they were before the results were listed, by hash.
     blobs: Vec<Entry>,
-    /// So many of the blobs were seen before the results; the others stay this time.
-    listed: usize,
-    /// What could not be read.
+    /// What is known of each of the blobs, then of those that were found later: those stay this time.
+    blob_facts: Vec<BlobFacts>,
+    /// Where those that were found later are in `blob_facts`.
+    late: FxHashMap<[u8; 32], usize>,
+    /// There may be other results.
+    is_blind: bool,
+    /// What could not be listed or read.
     trouble: Option<StoreError>,
-}
-
-impl Seen {
-    fn blob_facts(&self) -> Vec<BlobFacts> {
-        let blob = |entry: &Entry| BlobFacts {
-            hash: entry.hash,
-            size: entry.facts.size,
-            changed_unix_ms: entry.changed_unix_ms(),
-        };
-        self.blobs.iter().map(blob).collect()
-    }
 }
 
 impl Entry {
@@ -123,11 +119,14 @@ impl LocalStore {
     pub fn usage(&self) -> Result<Usage, StoreError> {
         let mut usage = Usage::default();
         let Some(folder) = self.local().folder()? else { return Ok(usage) };
-        let stock = self.stock(folder, false)?;
+        let (stock, unlisted) = self.stock(folder, false);
+        usage.unlisted = unlisted;
         (usage.results, usage.result_bytes) = stock.sums(false);
         (usage.blobs, usage.blob_bytes) = stock.sums(true);
         if let Ok(quarantine) = folder.child(b"quarantine") {
-            let names = quarantine.list().map_err(|error| self.local().io("quarantine", error))?;
+            let names = quarantine.list();
+            usage.unlisted += usize::from(names.is_err());
+            let names = names.unwrap_or_default();
             let sizes = names.iter().filter_map(|(name, _)| quarantine.facts(name).ok().flatten());
             usage.quarantine_bytes = sizes.map(|facts| facts.size).sum();
         }
@@ -140,7 +139,11 @@ impl LocalStore {
         let uses = uses::read_uses(folder).unwrap_or_default();
         let pins = self.pins(folder)?;
         let mut listed = Vec::new();
-        for entry in self.list_all(folder, 0..SHARDS, 0)?.1 {
+        let results = self.list_all(folder, 0..SHARDS, 0);
+        if let Some(trouble) = results.trouble {
+            return Err(trouble);
+        }
+        for entry in results.entries {
             if let ReadEntry::Sound { action, result } = self.local().read_entry(&entry.hash)? {
                 let used_unix_ms = last_use(&uses, &entry, u64::MAX);
                 listed.push(ListedResult {
@@ -175,7 +178,7 @@ impl LocalStore {
         }
     }
 
-    /// Removes everything, pinned results included.
+    /// Removes everything, pinned results included. What does not go costs only itself.
     pub fn clear(&self) -> Result<(), StoreError> {
         let Some(folder) = self.local().folder()? else { return Ok(()) };
         let _lock = self.sweep_lock()?;
@@ -190,16 +193,19 @@ impl LocalStore {
             let _none = self.stop_publishing(folder)?;
             names.map(moved)
         };
+        let mut cleared = Ok(());
         for (name, moved) in names.into_iter().zip(moved) {
             let removed = match (moved, &scratch) {
                 (Ok(()), Some(scratch)) => scratch.folder().remove(name),
                 (Err(Errno::NOENT), _) => Ok(()),
                 _ => folder.remove(name),
             };
-            removed.map_err(|error| self.local().io(&*String::from_utf8_lossy(name), error))?;
+            cleared =
+                cleared.and(removed.map_err(|error| self.local().io(&*String::from_utf8_lossy(name), error)));
         }
         self.sweep_litter(folder);
-        uses::set_total(folder, Total::default()).map_err(|error| self.local().io("total", error))
+        cleared
+            .and(uses::set_total(folder, Total::default()).map_err(|error| self.local().io("total", error)))
     }
 
     fn stop_publishing(&self, folder: &Folder) -> Result<Folder, StoreError> {
@@ -246,7 +252,7 @@ impl LocalStore {
         };
         let lower = limits.max_bytes.map(|limit| limit - limit / 10);
         // Below the limit nothing goes for its size, even if the count said so.
-        let stock = self.stock(folder, true)?;
+        let stock = self.stock(folder, true).0;
         let held = stock.sums(false).1 + stock.sums(true).1;
         let within = limits.max_bytes.is_none_or(|limit| held <= limit);
         let policy = SweepPolicy { max_bytes: if within { None } else { lower }, ..*limits };
@@ -273,7 +279,10 @@ impl LocalStore {
         let began_ns = stock::now_ns();
         let counted = uses::read_total(folder).unwrap_or_default().bytes;
         let mut seen = self.see(folder, began_ns, policy.now_unix_ms)?;
-        let plan = plan_sweep(&seen.facts, &seen.blob_facts(), policy);
+        let plan = match seen.is_blind {
+            true => Sweep::nothing(&seen.facts, &seen.blob_facts),
+            false => plan_sweep(&seen.facts, &seen.blob_facts, policy),
+        };
         let mut swept = Swept { kept_bytes: plan.kept_bytes, ..Swept::default() };
         let mut trouble = seen.trouble.take();
         let removed = self.remove_planned(folder, (&seen, &plan), &mut swept, &mut trouble);
@@ -284,8 +293,10 @@ impl LocalStore {
         let oldest_unix_ms = left.iter().map(|result| result.used_unix_ms).min().unwrap_or(u64::MAX);
         let left: LastUses = left.into_iter().map(|result| (result.action, result.used_unix_ms)).collect();
         let scratch = self.local().scratch()?;
-        uses::rewrite_uses(folder, scratch.folder(), &left)
-            .map_err(|error| self.local().io("uses", error))?;
+        if !seen.is_blind {
+            uses::rewrite_uses(folder, scratch.folder(), &left)
+                .map_err(|error| self.local().io("uses", error))?;
+        }
         // What others stored meanwhile counts as well.
         let meanwhile = uses::read_total(folder).unwrap_or_default().bytes.saturating_sub(counted);
         let total = Total { bytes: swept.kept_bytes + meanwhile, swept_unix_ms: policy.now_unix_ms };
@@ -308,44 +319,75 @@ impl LocalStore {
 
     /// Looks at everything: blobs, then results, in the order that `hold.rs` asks for.
     fn see(&self, folder: &Folder, began_ns: i64, now_unix_ms: u64) -> Result<Seen, StoreError> {
-        let (blob_rows, mut blobs) = self.list_all(folder, SHARDS..2 * SHARDS, began_ns)?;
+        let blobs = self.list_all(folder, SHARDS..2 * SHARDS, began_ns);
         drop(self.stop_publishing(folder)?);
-        let (mut rows, results) = self.list_all(folder, 0..SHARDS, began_ns)?;
-        rows.extend(blob_rows);
-        let pins = self.pins(folder)?;
+        let results = self.list_all(folder, 0..SHARDS, began_ns);
+        let is_blind = results.trouble.is_some();
+        let mut trouble = results.trouble.or(blobs.trouble);
+        // Whose pins are not known has none to spare.
+        let pins = self.pins(folder).map_err(|error| _ = trouble.get_or_insert(error)).ok();
         let uses = uses::read_uses(folder).map_err(|error| self.local().io("uses", error))?;
-        let mut trouble = None;
-        let facts: Vec<ResultFacts> = results
-            .iter()
-            .map(|entry| ResultFacts {
-                action: entry.hash,
-                size: entry.facts.size,
-                used_unix_ms: last_use(&uses, entry, now_unix_ms),
-                pinned: pins.contains(&entry.hash),
-                needs: self.needs(&entry.hash).unwrap_or_else(|error| {
-                    trouble.get_or_insert(error);
-                    Needs::Unread
-                }),
-            })
-            .collect();
-        let listed = blobs.len();
-        let mut known: FxHashSet<[u8; 32]> = blobs.iter().map(|blob| blob.hash).collect();
-        for result in &facts {
-            let Needs::Known(needs) = &result.needs else { continue };
-            for blob in needs {
-                if blob.size == 0 || known.contains(&blob.hash) {
-                    continue;
+        let result = |entry: &Entry| ResultFacts {
+            action: entry.hash,
+            size: entry.facts.size,
+            used_unix_ms: last_use(&uses, entry, now_unix_ms),
+            pinned: pins.as_ref().is_none_or(|pins| pins.contains(&entry.hash)),
+            state: State::Known,
+        };
+        let blob = |entry: &Entry| BlobFacts {
+            size: entry.facts.size,
+            changed_unix_ms: entry.changed_unix_ms(),
+            last: None,
+        };
+        let mut seen = Seen {
+            rows: [results.rows, blobs.rows].concat(),
+            facts: results.entries.iter().map(result).collect(),
+            results: results.entries,
+            blob_facts: blobs.entries.iter().map(blob).collect(),
+            blobs: blobs.entries,
+            late: FxHashMap::default(),
+            is_blind,
+            trouble,
+        };
+        for index in 0..seen.results.len() {
+            match self.needs(&seen.results[index].hash) {
+                Ok(Needs::Known(needs)) => {
+                    let needs = needs.iter().filter(|digest| digest.size > 0);
+                    let found: Vec<Option<usize>> =
+                        needs.map(|digest| self.find_blob(folder, digest, now_unix_ms, &mut seen)).collect();
+                    claim(&mut seen.facts, index, &found, &mut seen.blob_facts);
                 }
-                let path = EntryPath::blob(&blob.hash);
-                let late =
-                    folder.facts(path.as_bytes()).map_err(|error| self.local().io(path.as_str(), error))?;
-                if let Some(facts) = late.filter(FileFacts::is_file) {
-                    known.insert(blob.hash);
-                    blobs.push(Entry { hash: blob.hash, facts });
+                Ok(Needs::Lost) => seen.facts[index].state = State::Lost,
+                Err(error) => {
+                    seen.trouble.get_or_insert(error);
+                    seen.facts[index].state = State::Unread;
                 }
             }
         }
-        Ok(Seen { rows, results, facts, blobs, listed, trouble })
+        Ok(seen)
+    }
+
+    /// Where a blob is among those that were seen. What was not listed is looked for; of what cannot be told nobody says that it
+    /// is not there.
+    fn find_blob(&self, folder: &Folder, blob: &Digest, now_unix_ms: u64, seen: &mut Seen) -> Option<usize> {
+        let listed = seen.blobs.binary_search_by(|entry| entry.hash.cmp(&blob.hash)).ok();
+        let known = listed.or_else(|| seen.late.get(&blob.hash).copied());
+        let index = known.or_else(|| {
+            let path = EntryPath::blob(&blob.hash);
+            let (size, changed_unix_ms) = match folder.facts(path.as_bytes()) {
+                Ok(None) => return None,
+                Ok(Some(facts)) if !facts.is_file() => return None,
+                Ok(Some(facts)) => (facts.size, Entry { hash: blob.hash, facts }.changed_unix_ms()),
+                Err(error) => {
+                    seen.trouble.get_or_insert_with(|| self.local().io(path.as_str(), error));
+                    (blob.size, now_unix_ms)
+                }
+            };
+            seen.blob_facts.push(BlobFacts { size, changed_unix_ms, last: None });
+            seen.late.insert(blob.hash, seen.blob_facts.len() - 1);
+            Some(seen.blob_facts.len() - 1)
+        });
+        index.filter(|index| seen.blob_facts[*index].size == blob.size)
     }
 
     /// Removes what is to go, results first; which folders are not what they were. What does not go costs only itself.
@@ -363,21 +405,21 @@ impl LocalStore {
         let mut any_needed = false;
         let order = if planted(Bug::SweepBlobsFirst) { [false, true] } else { [true, false] };
         for results in order {
-            let (indices, from) =
-                if results { (&plan.results, &seen.results) } else { (&plan.blobs, &seen.blobs) };
+            let (indices, from, to_path): (_, _, fn(&[u8; 32]) -> EntryPath) = match results {
+                true => (&plan.results, &seen.results, EntryPath::result),
+                false => (&plan.blobs, &seen.blobs, EntryPath::blob),
+            };
             for &index in indices {
-                let entry = &from[index];
-                let path = if results { EntryPath::result } else { EntryPath::blob }(&entry.hash);
-                let is_wanted =
-                    !results && (any_needed || index >= seen.listed || still_needed.contains(&entry.hash));
-                let removed = match is_wanted {
-                    true => Ok(false),
-                    false => hold::remove_listed(
-                        folder,
-                        scratch.as_deref().map(Scratch::folder),
-                        &path,
-                        &entry.facts,
-                    ),
+                let Some(entry) = from.get(index) else {
+                    swept.kept_bytes += seen.blob_facts[index].size;
+                    continue;
+                };
+                let path = to_path(&entry.hash);
+                let removed = if !results && (any_needed || still_needed.contains(&entry.hash)) {
+                    Ok(false)
+                } else {
+                    let scratch = scratch.as_deref().map(Scratch::folder);
+                    hold::remove_listed(folder, scratch, &path, &entry.facts)
                 };
                 point("sweep.entry");
                 touched.insert(usize::from(entry.hash[0]) + if results { 0 } else { SHARDS });
@@ -390,10 +432,10 @@ impl LocalStore {
                 if let Err(error) = removed {
                     trouble.get_or_insert_with(|| self.local().io(path.as_str(), error));
                 }
-                match results.then(|| &seen.facts[index].needs) {
-                    Some(Needs::Known(needs)) => still_needed.extend(needs.iter().map(|blob| blob.hash)),
-                    Some(Needs::Unread) => any_needed = true,
-                    Some(Needs::Lost) | None => {}
+                match results.then(|| self.needs(&entry.hash)) {
+                    Some(Ok(Needs::Known(needs))) => still_needed.extend(needs.iter().map(|blob| blob.hash)),
+                    Some(Err(_)) => any_needed = true,
+                    Some(Ok(Needs::Lost)) | None => {}
                 }
             }
         }

@@ -71,6 +71,7 @@ fn usage(stores: &[LocalStore]) -> Result<Usage> {
         total.blobs += usage.blobs;
         total.blob_bytes += usage.blob_bytes;
         total.quarantine_bytes += usage.quarantine_bytes;
+        total.unlisted += usage.unlisted;
     }
     Ok(total)
 }
@@ -90,13 +91,17 @@ fn du(folder: &Path, stores: &[LocalStore], json: Json) -> Result<End> {
         return document(&json!({
             "path": folder.to_string_lossy(), "results": usage.results, "result_bytes": usage.result_bytes,
             "blobs": usage.blobs, "blob_bytes": usage.blob_bytes, "quarantine_bytes": usage.quarantine_bytes,
-            "total_bytes": total_bytes(&usage),
+            "total_bytes": total_bytes(&usage), "unlisted_folders": usage.unlisted,
         }));
     }
     let mut text = format!("{}  {}\n", phrase::size(total_bytes(&usage)), folder.display());
     let _ = writeln!(text, "{} in {}", entries(&usage), phrase::size(usage.result_bytes + usage.blob_bytes));
     if usage.quarantine_bytes > 0 {
         let _ = writeln!(text, "{} put aside as damaged", phrase::size(usage.quarantine_bytes));
+    }
+    if usage.unlisted > 0 {
+        let folders = phrase::count(usage.unlisted as u64, "folder", "folders");
+        let _ = writeln!(text, "{folders} could not be listed: `iact cache verify` says why");
     }
     answer(text)
 }

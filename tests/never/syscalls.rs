@@ -352,6 +352,51 @@ fn a_sweep_or_a_repair_that_cannot_read_removes_nothing() {
     tries.held();
 }
 
+/// Whatever is in a folder that cannot be listed stays, and of a folder of results what it may need; nothing else does.
+#[test]
+fn a_folder_of_the_cache_that_cannot_be_listed_costs_only_itself() {
+    if !traces() {
+        return skipped("no strace, or it may not trace");
+    }
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let target =
+        |name: &&str| format!("[target.{name}]\ninputs = []\noutputs = ['{name}']\nrun = 'echo {name} > {name}'\n");
+    let space = Space::new(&names.iter().map(target).collect::<String>());
+    let entries = |kind: &str| {
+        let mut all = space.cache_files();
+        all.retain(|path| path.strip_prefix(&space.cache).unwrap().starts_with(kind));
+        all
+    };
+    let hiding = |folder: &std::path::Path, args: &[&str]| {
+        let _ = std::fs::remove_file(space.cache.join("stock"));
+        let folder = folder.to_str().unwrap();
+        let inject = "inject=getdents64:error=EIO:when=1+";
+        let wrapper =
+            ["strace", "-f", "-qq", "-o", "/dev/null", "-P", folder, "-e", "trace=getdents64", "-e", inject];
+        space.iact(args).below(&wrapper).limit(60).run()
+    };
+    space.build(&names);
+    let (results, blobs) = (entries("ac"), entries("cas"));
+    for path in results.iter().chain(&blobs) {
+        crate::space::set_time(path, 1_000_000_000);
+    }
+    for folder in [&results[0], &blobs[0]].map(|path| path.parent().unwrap()) {
+        let run = hiding(folder, &["cache", "verify", "--repair"]).expect_code(3);
+        assert_eq!(run.out.matches("it cannot be listed").count(), 1, "{run}");
+        assert_eq!((entries("ac"), entries("cas")), (results.clone(), blobs.clone()), "{run}");
+        hiding(folder, &["cache", "du"]).expect_code(0);
+    }
+    let run = hiding(results[0].parent().unwrap(), &["cache", "gc", "--max-size=1B"]).expect_code(1);
+    assert_eq!((entries("ac"), entries("cas")), (results, blobs.clone()), "{run}");
+    let hidden = blobs[0].parent().unwrap();
+    let run = hiding(hidden, &["cache", "gc", "--max-size=1B"]).expect_code(1);
+    assert!(run.err.contains("Input/output error"), "{run}");
+    assert!(entries("ac").is_empty(), "{run}");
+    assert!(entries("cas").iter().all(|path| path.starts_with(hidden)) && blobs[0].exists(), "{run}");
+    hiding(hidden, &["cache", "clear"]).expect_code(0);
+    assert!(entries("cas").is_empty());
+}
+
 /// A scratch folder that could be made but not opened was made again, without end.
 #[test]
 fn a_folder_of_the_caches_own_that_cannot_be_opened_ends_in_a_sentence() {

@@ -11,25 +11,32 @@ use crate::stock::{self, Row, SHARDS, Stock};
 use crate::store::StoreError;
 
 impl LocalStore {
-    /// What every folder holds; only those that changed are listed. `keeps`: the lock of sweeps is held, and what was found
-    /// may be written down.
-    pub(super) fn stock(&self, folder: &Folder, keeps: bool) -> Result<Stock, StoreError> {
+    /// What every folder holds, and how many could not be listed: of those, what they held. Only those that changed are listed.
+    /// `keeps`: the lock of sweeps is held, and what was found may be written down.
+    pub(super) fn stock(&self, folder: &Folder, keeps: bool) -> (Stock, usize) {
         let began_ns = stock::now_ns();
         let mut stock = Stock::read(folder).unwrap_or_else(Stock::unknown);
-        let mut is_other = false;
+        let (mut is_other, mut unlisted) = (false, 0);
         for shard in 0..2 * SHARDS {
-            let facts = self.shard_facts(folder, shard)?;
-            if !stock.rows[shard].is_same(facts.as_ref()) {
-                let (row, _) = self.list_shard(folder, shard, (facts, began_ns))?;
-                stock.rows[shard].listed_as(row);
-                is_other = true;
+            let row = self.shard_facts(folder, shard).and_then(|facts| {
+                let is_same = stock.rows[shard].is_same(facts.as_ref());
+                let list = || self.list_shard(folder, shard, (facts, began_ns));
+                if is_same { Ok(None) } else { list().map(|(row, _)| Some(row)) }
+            });
+            match row {
+                Ok(None) => {}
+                Ok(Some(row)) => {
+                    stock.rows[shard].listed_as(row);
+                    is_other = true;
+                }
+                Err(_) => unlisted += 1,
             }
         }
         if keeps && is_other {
             // Without it the next one lists again.
             let _ = self.local().scratch().map(|scratch| stock.write(folder, scratch.folder()));
         }
-        Ok(stock)
+        (stock, unlisted)
     }
 
     pub(super) fn shard_facts(&self, folder: &Folder, shard: usize) -> Result<Option<FileFacts>, StoreError> {
@@ -70,21 +77,30 @@ impl LocalStore {
         Ok((Row::new(facts.as_ref(), entries.iter().map(|entry| &entry.facts), began_ns), entries))
     }
 
-    pub(super) fn list_all(
-        &self,
-        folder: &Folder,
-        shards: std::ops::Range<usize>,
-        began_ns: i64,
-    ) -> Result<(Vec<Row>, Vec<Entry>), StoreError> {
-        let (mut rows, mut all) = (Vec::with_capacity(shards.len()), Vec::new());
+    /// The entries of many folders, by hash. One that cannot be listed costs only itself.
+    pub(super) fn list_all(&self, folder: &Folder, shards: std::ops::Range<usize>, began_ns: i64) -> Listed {
+        let mut all = Listed { rows: Vec::with_capacity(shards.len()), entries: Vec::new(), trouble: None };
         for shard in shards {
-            let facts = self.shard_facts(folder, shard)?;
-            let (row, entries) = self.list_shard(folder, shard, (facts, began_ns))?;
-            rows.push(row);
-            all.extend(entries);
+            let listed = self
+                .shard_facts(folder, shard)
+                .and_then(|facts| self.list_shard(folder, shard, (facts, began_ns)));
+            let (row, entries) = listed.unwrap_or_else(|error| {
+                all.trouble.get_or_insert(error);
+                Default::default()
+            });
+            all.rows.push(row);
+            all.entries.extend(entries);
         }
-        Ok((rows, all))
+        all
     }
+}
+
+/// What listing many folders came to.
+pub(super) struct Listed {
+    pub(super) rows: Vec<Row>,
+    pub(super) entries: Vec<Entry>,
+    /// Why not all of them could be listed.
+    pub(super) trouble: Option<StoreError>,
 }
 
 /// `ac/xx`, then `cas/xx`.

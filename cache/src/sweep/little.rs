@@ -7,7 +7,7 @@ use rustc_hash::FxHashSet;
 
 use super::Entry;
 use crate::entry::EntryPath;
-use crate::folder::Folder;
+use crate::folder::{FileFacts, Folder};
 use crate::gc::{Needs, SweepPolicy};
 use crate::local::LocalStore;
 use crate::stock::{self, SHARDS, Stock};
@@ -36,11 +36,13 @@ impl LocalStore {
         let mut came: [Vec<Entry>; 2] = Default::default();
         let mut rows = stock.rows.clone();
         for (shard, row) in rows.iter_mut().enumerate() {
-            let facts = self.shard_facts(folder, shard)?;
+            let Ok(facts) = self.shard_facts(folder, shard) else { return Ok(None) };
             if row.is_same(facts.as_ref()) && row.is_swept() {
                 continue;
             }
-            let (now, entries) = self.list_shard(folder, shard, (facts, began_ns))?;
+            let Ok((now, entries)) = self.list_shard(folder, shard, (facts, began_ns)) else {
+                return Ok(None);
+            };
             let Some(new) = stock.came(shard, &entries, |entry| &entry.facts) else { return Ok(None) };
             let new = new.into_iter().map(|entry| Entry { hash: entry.hash, facts: entry.facts });
             came[shard / SHARDS].extend(new);
@@ -52,9 +54,8 @@ impl LocalStore {
             let Ok(Needs::Known(needed)) = self.needs(&result.hash) else { return Ok(None) };
             for digest in needed.iter().filter(|digest| digest.size > 0) {
                 let path = EntryPath::blob(&digest.hash);
-                let facts =
-                    folder.facts(path.as_bytes()).map_err(|error| self.local().io(path.as_str(), error))?;
-                if facts.is_none_or(|facts| !facts.is_file() || facts.size != digest.size) {
+                let is_whole = |facts: &FileFacts| facts.is_file() && facts.size == digest.size;
+                if !folder.facts(path.as_bytes()).is_ok_and(|facts| facts.as_ref().is_some_and(is_whole)) {
                     return Ok(None);
                 }
                 wanted.insert(digest.hash);

@@ -1,6 +1,7 @@
 //! Whether everything in a cache is what it should be.
 //!
-//! Safe beside builds and sweeps: what goes meanwhile is not damaged, and what cannot be read just now is told and stays.
+//! Safe beside builds and sweeps: what goes meanwhile is not damaged, and what cannot be read or listed just now is told and
+//! stays.
 #![allow(clippy::disallowed_methods, reason = "shell: lists and reads the cache's files")]
 
 use std::io;
@@ -55,9 +56,9 @@ impl LocalStore {
     pub fn verify(&self, options: &VerifyOptions) -> Result<Verified, StoreError> {
         let local = self.local();
         let Some(folder) = local.folder()? else { return Ok(Verified::default()) };
-        let (results, mut strays) = self.entries(folder, b"ac")?;
-        let (blobs, others) = self.entries(folder, b"cas")?;
-        strays.extend(others);
+        let mut strays = Strays::default();
+        let results = entries(folder, b"ac", &mut strays);
+        let blobs = entries(folder, b"cas", &mut strays);
         let chosen = |entry: &Entry| {
             let number = u64::from_le_bytes(*entry.hash.first_chunk().expect("eight of 32 bytes"));
             number.wrapping_add(options.seed).is_multiple_of(options.one_in.max(1))
@@ -69,7 +70,13 @@ impl LocalStore {
             path: String::from_utf8_lossy(&path).into_owned(),
             reason: "it is no entry of the cache".to_owned(),
         };
-        let damaged: Mutex<Vec<Damage>> = Mutex::new(strays.into_iter().map(stray).collect());
+        let unlisted = |(path, error): (Vec<u8>, io::Error)| Damage {
+            is_aside: false,
+            path: String::from_utf8_lossy(&path).into_owned(),
+            reason: format!("it cannot be listed: {error}"),
+        };
+        let strays = strays.unlisted.into_iter().map(unlisted).chain(strays.paths.into_iter().map(stray));
+        let damaged: Mutex<Vec<Damage>> = Mutex::new(strays.collect());
         let tell = |path: &EntryPath, reason: String, is_aside: bool| {
             let damage = Damage { path: path.as_str().to_owned(), reason, is_aside };
             damaged.lock().unwrap_or_else(PoisonError::into_inner).push(damage);
@@ -131,31 +138,55 @@ impl LocalStore {
             _ => Wholeness::Lacking,
         })
     }
+}
 
-    /// The files that are named like entries, and the paths under `kind` that are not.
-    fn entries(&self, folder: &Folder, kind: &[u8]) -> Result<(Vec<Entry>, Vec<Vec<u8>>), StoreError> {
-        let (mut entries, mut strays) = (Vec::new(), Vec::new());
-        let mut walk = || -> io::Result<()> {
-            let Some(kind_folder) = child(folder, kind, &[kind], &mut strays)? else { return Ok(()) };
-            for (shard, _) in kind_folder.list()? {
-                let Some(folder) = child(&kind_folder, &shard, &[kind, &shard], &mut strays)? else {
-                    continue;
-                };
-                for (file, _) in folder.list()? {
-                    let Some(facts) = folder.facts(&file)? else { continue };
-                    match decode_hex(&file) {
-                        Some(hash) if file.starts_with(&shard) && facts.is_file() => {
-                            entries.push(Entry { hash, facts })
-                        }
-                        _ => strays.push([kind, &shard, &file].join(&b'/')),
-                    }
-                }
-            }
-            Ok(())
-        };
-        walk().map_err(|error| self.local().io(&*String::from_utf8_lossy(kind), error))?;
-        Ok((entries, strays))
+/// What is where entries should be.
+#[derive(Default)]
+struct Strays {
+    /// What is none.
+    paths: Vec<Vec<u8>>,
+    /// Folders whose content nobody knows just now.
+    unlisted: Vec<(Vec<u8>, io::Error)>,
+}
+
+/// The files under `kind` that are named like entries.
+fn entries(folder: &Folder, kind: &[u8], strays: &mut Strays) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    let shards = child(folder, kind, &[kind], strays).and_then(|kind_folder| {
+        let names = kind_folder.as_ref().map_or(Ok(Vec::new()), Folder::list)?;
+        Ok(kind_folder.map(|folder| (folder, names)))
+    });
+    let (kind_folder, shards) = match shards {
+        Ok(Some(shards)) => shards,
+        Ok(None) => return entries,
+        Err(error) => {
+            strays.unlisted.push((kind.to_vec(), error));
+            return entries;
+        }
+    };
+    for (shard, _) in shards {
+        if let Err(error) = shard_entries(&kind_folder, (kind, &shard), &mut entries, strays) {
+            strays.unlisted.push(([kind, &shard].join(&b'/'), error));
+        }
     }
+    entries
+}
+
+fn shard_entries(
+    kind_folder: &Folder,
+    (kind, shard): (&[u8], &[u8]),
+    entries: &mut Vec<Entry>,
+    strays: &mut Strays,
+) -> io::Result<()> {
+    let Some(folder) = child(kind_folder, shard, &[kind, shard], strays)? else { return Ok(()) };
+    for (file, _) in folder.list()? {
+        let Some(facts) = folder.facts(&file)? else { continue };
+        match decode_hex(&file) {
+            Some(hash) if file.starts_with(shard) && facts.is_file() => entries.push(Entry { hash, facts }),
+            _ => strays.paths.push([kind, shard, &file].join(&b'/')),
+        }
+    }
+    Ok(())
 }
 
 /// What is to be said of a result.
@@ -167,17 +198,12 @@ enum Wholeness {
 }
 
 /// A folder of the cache, if it is there and one.
-fn child(
-    folder: &Folder,
-    name: &[u8],
-    path: &[&[u8]],
-    strays: &mut Vec<Vec<u8>>,
-) -> io::Result<Option<Folder>> {
+fn child(folder: &Folder, name: &[u8], path: &[&[u8]], strays: &mut Strays) -> io::Result<Option<Folder>> {
     match folder.child(name) {
         Ok(child) => Ok(Some(child)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) if is_in_the_way(&error) => {
-            strays.push(path.join(&b'/'));
+            strays.paths.push(path.join(&b'/'));
             Ok(None)
         }
         Err(error) => Err(error),

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use iact_cache::{Digest, DigestFunction, LocalStore, Store, StoredResult, SweepPolicy};
+use iact_cache::{Digest, DigestFunction, LocalOptions, LocalStore, Store, StoredResult, SweepPolicy};
 
 use crate::{Space, action, hit};
 
@@ -341,4 +341,38 @@ fn a_sweep_does_the_same_whether_it_remembers_or_not() {
         });
         assert_eq!(first, second, "step {step}: {policy:?}");
     }
+}
+
+/// Not a test of its own: a sweep in a process of its own, when a test starts it.
+#[test]
+fn one_sweep() {
+    let Some(cache) = std::env::var_os("IACT_TEST_SWEEP") else { return };
+    let kilobytes = |what: &str| -> u64 {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    };
+    let before = kilobytes("VmHWM:");
+    LocalStore::open(cache, LocalOptions::default()).unwrap().sweep(&policy()).unwrap();
+    let grown = kilobytes("VmHWM:") - before;
+    assert!(grown < 12_000, "it took {grown} kB");
+}
+
+/// Many results that need the same files: what a sweep remembers is results and blobs, not each with each.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_memory_of_a_sweep_does_not_grow_with_what_each_result_needs() {
+    let space = Space::new();
+    let store = space.store();
+    for n in 0..2_000 {
+        space.write(&format!("out/{n}"), n.to_string());
+    }
+    let (result, _) = space.keep(&store, "r0", &["out"]);
+    for n in 1..400 {
+        store.put_result(&action(&format!("r{n}")), &result).unwrap();
+    }
+    let mut sweep = std::process::Command::new(std::env::current_exe().unwrap());
+    sweep.args(["--exact", "sweeping::one_sweep"]).env("IACT_TEST_SWEEP", &space.cache);
+    let swept = sweep.output().unwrap();
+    assert!(swept.status.success(), "{}", String::from_utf8_lossy(&swept.stdout));
 }
