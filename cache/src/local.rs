@@ -5,7 +5,7 @@
 //! cas/xx/<hex>        blobs; `xx` are the first two digits
 //! ac/xx/<hex>         results, by the digest of their action (format below)
 //! tmp/<pid>-<random>/ what a live process is writing; litter if nobody holds its lock
-//! quarantine/<hex>    what was found damaged, for whoever wants to look
+//! quarantine/<hex>    what was found damaged, for whoever wants to look (`sweep/quarantine.rs`)
 //! pins/<hex>-<owner>  results that no sweep may take
 //! uses, total, stock  derived; see `uses.rs` and `stock.rs`
 //! sweep.lock          held by whoever sweeps

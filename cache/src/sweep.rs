@@ -9,6 +9,7 @@
 mod listing;
 mod little;
 mod pins;
+mod quarantine;
 mod verify;
 
 pub use pins::PinOwners;
@@ -33,9 +34,8 @@ use crate::stock::{self, Row, SHARDS, Stock};
 use crate::store::{Store, StoreError};
 use crate::tree::{Node, decode_tree};
 use crate::uses::{self, LastUses, Total};
+use quarantine::{Aside, bytes_of};
 
-/// What was put aside is kept this long for whoever wants to look.
-const QUARANTINE_MS: u64 = 7 * 24 * 3_600_000;
 /// An automatic sweep for age alone is worth it this often.
 const SWEEP_EVERY_MS: u64 = 24 * 3_600_000;
 
@@ -76,7 +76,7 @@ pub struct Swept {
     pub results: usize,
     /// Number of blobs.
     pub blobs: usize,
-    /// Bytes in both.
+    /// Bytes in both, and in what had been put aside.
     pub freed_bytes: u64,
     /// Bytes still there.
     pub kept_bytes: u64,
@@ -127,8 +127,8 @@ impl LocalStore {
             let names = quarantine.list();
             usage.unlisted += usize::from(names.is_err());
             let names = names.unwrap_or_default();
-            let sizes = names.iter().filter_map(|(name, _)| quarantine.facts(name).ok().flatten());
-            usage.quarantine_bytes = sizes.map(|facts| facts.size).sum();
+            let sizes = names.iter().filter_map(|(name, _)| bytes_of(&quarantine, name).ok());
+            usage.quarantine_bytes = sizes.sum();
         }
         Ok(usage)
     }
@@ -251,30 +251,32 @@ impl LocalStore {
             return Ok(None);
         };
         let lower = limits.max_bytes.map(|limit| limit - limit / 10);
-        // Below the limit nothing goes for its size, even if the count said so.
+        let aside = self.sweep_quarantine(folder, &SweepPolicy { max_bytes: lower, ..*limits });
+        // Below the limit no entry goes for its size, even if the count said so.
         let stock = self.stock(folder, true).0;
         let held = stock.sums(false).1 + stock.sums(true).1;
         let within = limits.max_bytes.is_none_or(|limit| held <= limit);
         let policy = SweepPolicy { max_bytes: if within { None } else { lower }, ..*limits };
-        self.sweep_locked(folder, &policy).map(Some)
+        self.sweep_locked(folder, &policy, aside).map(Some)
     }
 
     /// Removes what the policy does not want to keep.
     pub fn sweep(&self, policy: &SweepPolicy) -> Result<Swept, StoreError> {
         let Some(folder) = self.local().folder()? else { return Ok(Swept::default()) };
         let _lock = self.sweep_lock()?;
-        self.sweep_locked(folder, policy)
+        let aside = self.sweep_quarantine(folder, policy);
+        self.sweep_locked(folder, policy, aside)
     }
 
     fn sweep_lock(&self) -> Result<Lock, StoreError> {
         Lock::acquire(&self.path().join("sweep.lock")).map_err(|error| self.local().io("sweep.lock", error))
     }
 
-    fn sweep_locked(&self, folder: &Folder, policy: &SweepPolicy) -> Result<Swept, StoreError> {
+    fn sweep_locked(&self, folder: &Folder, policy: &SweepPolicy, aside: Aside) -> Result<Swept, StoreError> {
         self.sweep_litter(folder);
-        self.sweep_quarantine(folder, policy.now_unix_ms);
-        if let Some(kept_bytes) = self.sweep_little(folder, policy)? {
-            return Ok(Swept { kept_bytes, ..Swept::default() });
+        let mut swept = Swept { freed_bytes: aside.freed_bytes, ..Swept::default() };
+        if let Some(kept_bytes) = self.sweep_little(folder, policy, aside)? {
+            return Ok(Swept { kept_bytes, ..swept });
         }
         let began_ns = stock::now_ns();
         let counted = uses::read_total(folder).unwrap_or_default().bytes;
@@ -283,7 +285,7 @@ impl LocalStore {
             true => Sweep::nothing(&seen.facts, &seen.blob_facts),
             false => plan_sweep(&seen.facts, &seen.blob_facts, policy),
         };
-        let mut swept = Swept { kept_bytes: plan.kept_bytes, ..Swept::default() };
+        swept.kept_bytes = plan.kept_bytes;
         let mut trouble = seen.trouble.take();
         let removed = self.remove_planned(folder, (&seen, &plan), &mut swept, &mut trouble);
         point("sweep.removed");
@@ -299,7 +301,8 @@ impl LocalStore {
         }
         // What others stored meanwhile counts as well.
         let meanwhile = uses::read_total(folder).unwrap_or_default().bytes.saturating_sub(counted);
-        let total = Total { bytes: swept.kept_bytes + meanwhile, swept_unix_ms: policy.now_unix_ms };
+        let bytes = swept.kept_bytes + aside.left_bytes + meanwhile;
+        let total = Total { bytes, swept_unix_ms: policy.now_unix_ms };
         uses::set_total(folder, total).map_err(|error| self.local().io("total", error))?;
         if trouble.is_some() || swept.kept_bytes > plan.kept_bytes {
             // What was not seen or did not go is for the next sweep, which has to walk again.
@@ -472,17 +475,6 @@ impl LocalStore {
     fn sweep_litter(&self, folder: &Folder) {
         if let Ok(tmp) = folder.child(b"tmp") {
             let _ = Scratch::sweep(&tmp);
-        }
-    }
-
-    fn sweep_quarantine(&self, folder: &Folder, now_unix_ms: u64) {
-        let Ok(quarantine) = folder.child(b"quarantine") else { return };
-        for (name, _) in quarantine.list().unwrap_or_default() {
-            let Ok(Some(facts)) = quarantine.facts(&name) else { continue };
-            let since = u64::try_from(facts.ctime_ns / 1_000_000).unwrap_or(0);
-            if since.saturating_add(QUARANTINE_MS) <= now_unix_ms {
-                let _ = quarantine.remove(&name);
-            }
         }
     }
 }

@@ -18,7 +18,7 @@
 //!
 //! ```text
 //! 0..8    "iactsum1"
-//! 8..16   bytes of all blobs and results, little-endian
+//! 8..16   bytes of all blobs and results and of what was put aside, little-endian
 //! 16..24  when the last sweep was, in Unix milliseconds, little-endian
 //! 24..32  the first 8 bytes of BLAKE3 of the 24 before
 //! ```

@@ -359,8 +359,9 @@ fn a_folder_of_the_cache_that_cannot_be_listed_costs_only_itself() {
         return skipped("no strace, or it may not trace");
     }
     let names = ["a", "b", "c", "d", "e", "f"];
-    let target =
-        |name: &&str| format!("[target.{name}]\ninputs = []\noutputs = ['{name}']\nrun = 'echo {name} > {name}'\n");
+    let target = |name: &&str| {
+        format!("[target.{name}]\ninputs = []\noutputs = ['{name}']\nrun = 'echo {name} > {name}'\n")
+    };
     let space = Space::new(&names.iter().map(target).collect::<String>());
     let entries = |kind: &str| {
         let mut all = space.cache_files();

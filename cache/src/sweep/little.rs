@@ -6,6 +6,7 @@
 use rustc_hash::FxHashSet;
 
 use super::Entry;
+use super::quarantine::Aside;
 use crate::entry::EntryPath;
 use crate::folder::{FileFacts, Folder};
 use crate::gc::{Needs, SweepPolicy};
@@ -21,6 +22,7 @@ impl LocalStore {
         &self,
         folder: &Folder,
         policy: &SweepPolicy,
+        aside: Aside,
     ) -> Result<Option<u64>, StoreError> {
         let began_ns = stock::now_ns();
         let Some(mut stock) = Stock::read(folder) else { return Ok(None) };
@@ -76,7 +78,7 @@ impl LocalStore {
         stock.write(folder, scratch.folder()).map_err(|error| self.local().io("stock", error))?;
         // What others stored meanwhile counts as well.
         let meanwhile = uses::read_total(folder).unwrap_or_default().bytes.saturating_sub(counted);
-        let total = Total { bytes: bytes + meanwhile, swept_unix_ms: policy.now_unix_ms };
+        let total = Total { bytes: bytes + aside.left_bytes + meanwhile, swept_unix_ms: policy.now_unix_ms };
         uses::set_total(folder, total).map_err(|error| self.local().io("total", error))?;
         Ok(Some(bytes))
     }

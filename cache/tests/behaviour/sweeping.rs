@@ -243,6 +243,43 @@ fn a_run_pays_for_a_sweep_only_when_the_limit_is_exceeded() {
 }
 
 #[test]
+fn what_was_put_aside_counts_towards_the_limit_and_goes_first() {
+    let space = Space::new();
+    let store = space.store();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
+    let limits = SweepPolicy { max_bytes: Some(50_000), ..SweepPolicy::unlimited(now) };
+    let aside = |name: &str| space.cache.join("quarantine").join(name);
+    fs::create_dir_all(aside("1-folder/deep")).unwrap();
+    fs::write(aside("1-folder/deep/file"), [1; 9_000]).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    fs::write(aside("0-later"), [0; 9_000]).unwrap();
+    for n in 0..3 {
+        fill(&store, &format!("r{n}"));
+    }
+    assert_eq!(store.usage().unwrap().quarantine_bytes, 18_000);
+    let all = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    store.sweep(&limits).unwrap();
+    assert!(aside("1-folder").exists() && aside("0-later").exists(), "there is room for all of it");
+    let tell = |store: &LocalStore| (names(store), aside("1-folder").exists(), aside("0-later").exists());
+    fill(&store, "r3");
+    let swept = store.sweep_if_needed(&limits).unwrap().expect("it is counted");
+    assert_eq!((swept.results, swept.freed_bytes), (0, 18_000));
+    assert_eq!(tell(&store), (all(&["r0", "r1", "r2", "r3"]), false, false));
+    fs::create_dir(aside("1-folder")).unwrap();
+    fs::write(aside("1-folder/file"), [1; 9_000]).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    fs::write(aside("0-later"), [0; 9_000]).unwrap();
+    store.sweep(&limits).unwrap();
+    assert_eq!(tell(&store), (all(&["r0", "r1", "r2", "r3"]), false, true), "what came first goes first");
+    store.sweep(&SweepPolicy { max_bytes: None, now_unix_ms: now + 8 * 86_400_000, ..limits }).unwrap();
+    assert_eq!(
+        tell(&store),
+        (all(&["r0", "r1", "r2", "r3"]), false, false),
+        "nothing stays longer than a week"
+    );
+}
+
+#[test]
 fn a_long_list_of_uses_is_made_short() {
     let space = Space::new();
     let store = space.store();
