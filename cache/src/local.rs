@@ -6,7 +6,7 @@
 //! ac/xx/<hex>         results, by the digest of their action (format below)
 //! tmp/<pid>-<random>/ what a live process is writing; litter if nobody holds its lock
 //! quarantine/<hex>    what was found damaged, for whoever wants to look (`sweep/quarantine.rs`)
-//! pins/<hex>-<owner>  results that no sweep may take
+//! pins/<hex>-<owner>  results that no sweep may take (`sweep/pins.rs`, `sweep/places.rs`)
 //! uses, total, stock  derived; see `uses.rs` and `stock.rs`
 //! sweep.lock          held by whoever sweeps
 //! sha256/             the same again for digests made with SHA-256

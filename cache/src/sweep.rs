@@ -9,6 +9,7 @@
 mod listing;
 mod little;
 mod pins;
+mod places;
 mod quarantine;
 mod verify;
 
@@ -274,6 +275,7 @@ impl LocalStore {
 
     fn sweep_locked(&self, folder: &Folder, policy: &SweepPolicy, aside: Aside) -> Result<Swept, StoreError> {
         self.sweep_litter(folder);
+        self.let_go(folder, policy.now_unix_ms);
         let mut swept = Swept { freed_bytes: aside.freed_bytes, ..Swept::default() };
         if let Some(kept_bytes) = self.sweep_little(folder, policy, aside)? {
             return Ok(Swept { kept_bytes, ..swept });

@@ -1,8 +1,8 @@
 //! `retain`: earlier results that are kept as generations.
 //!
 //! A generation is a result of its own in the local cache, under a digest made of its owner and itself, pinned
-//! by that owner (`<workspace>\n<instance>`), so that no sweep takes it and no later result of the same
-//! fingerprint replaces it. What `iact artifact pin` keeps has a second pin, by `keep <owner>`. The cache is
+//! by that owner (`<workspace>\n<instance>`) as long as the workspace is there, so that no sweep takes it and no later result of the same
+//! fingerprint replaces it. What `iact artifact pin` keeps is pinned for good, and has a second pin, by `keep <owner>`. The cache is
 //! the only list of them.
 //!
 //! Invariant: of the generations that `retain` does not ask for any more, only the pin goes; `age` and `last`

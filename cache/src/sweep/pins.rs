@@ -1,28 +1,24 @@
-//! Results that no sweep takes, by whom they are kept: `pins/<hex>-<owner>`, empty files.
+//! Results that no sweep takes, by whom they are kept: `pins/<hex>-<owner>`, files that are empty or name a folder
+//! (`places.rs`).
 #![allow(clippy::disallowed_methods, reason = "shell: makes, lists and removes small files")]
 
-use std::io;
-
 use rustc_hash::FxHashSet;
-use rustix::fs::FileType;
+use rustix::fs::{FileType, OFlags};
 
 use crate::action::StoredResult;
 use crate::digest::{Digest, decode_hex};
 use crate::folder::Folder;
-use crate::local::{FILE_MODE, LocalStore, ReadEntry};
-use crate::own::{is_absent, make_own};
+use crate::local::{LocalStore, ReadEntry};
+use crate::own::{is_absent, make_own, open_own};
 use crate::store::StoreError;
 
 impl LocalStore {
-    /// Keeps a result out of reach of sweeps on behalf of `owner`, until that owner unpins it.
+    /// Keeps a result out of reach of sweeps on behalf of `owner`, for good: until that owner unpins it.
     pub fn pin(&self, action: &Digest, owner: &str) -> Result<(), StoreError> {
         let folder = self.local().folder_made()?;
-        let pinned = make_own(folder, b"pins").and_then(|()| {
-            match folder.create_file(&pin_path(action, owner), FILE_MODE) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-                created => created.map(drop),
-            }
-        });
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
+        let pinned = make_own(folder, b"pins")
+            .and_then(|()| open_own(folder, &pin_path(action, owner), flags).map(drop));
         pinned.map_err(|error| self.local().io("pins", error))
     }
 
@@ -68,7 +64,7 @@ impl LocalStore {
         Ok(self.pin_names(folder)?.iter().filter_map(|(name, _)| decode_hex(name.get(..64)?)).collect())
     }
 
-    fn pin_names(&self, folder: &Folder) -> Result<Vec<(Vec<u8>, FileType)>, StoreError> {
+    pub(super) fn pin_names(&self, folder: &Folder) -> Result<Vec<(Vec<u8>, FileType)>, StoreError> {
         match folder.child(b"pins").and_then(|pins| pins.list()) {
             Err(error) if is_absent(&error) => Ok(Vec::new()),
             names => names.map_err(|error| self.local().io("pins", error)),
@@ -92,6 +88,6 @@ fn owner_tag(owner: &str) -> String {
     blake3::hash(owner.as_bytes()).to_hex()[..16].to_owned()
 }
 
-fn pin_path(action: &Digest, owner: &str) -> Vec<u8> {
+pub(super) fn pin_path(action: &Digest, owner: &str) -> Vec<u8> {
     format!("pins/{action}-{}", owner_tag(owner)).into_bytes()
 }

@@ -280,6 +280,40 @@ fn what_was_put_aside_counts_towards_the_limit_and_goes_first() {
 }
 
 #[test]
+fn what_is_pinned_for_a_folder_goes_when_the_folder_has_been_missing_for_long() {
+    let space = Space::new();
+    let store = space.store();
+    let [stays, returns, used, gone] =
+        ["stays", "returns", "used", "gone"].map(|name| space.root.join("checkouts").join(name));
+    let make = |place: &std::path::Path| fs::create_dir_all(place).unwrap();
+    for (n, place) in [&stays, &returns, &used, &gone, &gone].into_iter().enumerate() {
+        make(place);
+        fill(&store, &format!("r{n}"));
+        store.pin_while(&action(&format!("r{n}")), "owner", place).unwrap();
+    }
+    // For good, in whatever order.
+    store.pin(&action("r4"), "owner").unwrap();
+    store.pin_while(&action("r4"), "owner", &gone).unwrap();
+    fs::remove_dir_all(space.root.join("checkouts")).unwrap();
+    make(&stays);
+    let after = |days: u64| {
+        let now_unix_ms = LATER + days * 86_400_000;
+        store.sweep(&SweepPolicy { max_bytes: Some(0), now_unix_ms, ..policy() }).unwrap();
+        names(&store).join(" ")
+    };
+    assert_eq!(after(0), "r0 r1 r2 r3 r4");
+    assert_eq!(after(29), "r0 r1 r2 r3 r4");
+    make(&returns);
+    make(&used);
+    store.pin_while(&action("r2"), "owner", &used).unwrap();
+    fs::remove_dir(&used).unwrap();
+    assert_eq!(after(31), "r0 r1 r2 r4");
+    fs::remove_dir(&returns).unwrap();
+    assert_eq!(after(62), "r0 r1 r4", "missing for 31 days is one of them only");
+    assert_eq!(after(93), "r0 r4");
+}
+
+#[test]
 fn a_long_list_of_uses_is_made_short() {
     let space = Space::new();
     let store = space.store();

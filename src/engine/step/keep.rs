@@ -102,7 +102,7 @@ impl Step<'_, '_> {
     fn pin(&mut self, job: &Job<'_>, generation: Option<Digest>) {
         let (Some(digest), Some(cache)) = (generation, &self.shared.cache) else { return };
         let owner = generations::owner(self.shared.workspace, &job.action.name);
-        match cache.store.pin(&digest, &owner) {
+        match cache.store.pin_while(&digest, &owner, &self.shared.workspace.root) {
             Ok(()) => self.done.generation = Some(digest),
             Err(error) => self.warn(format!("no generation of `{}` is kept: {error}", job.action.name)),
         }
