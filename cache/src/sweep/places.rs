@@ -16,12 +16,12 @@
 //! A pin that says anything else, or nothing, holds for good.
 #![allow(clippy::disallowed_methods, reason = "shell: reads and writes small files, looks for folders")]
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustc_hash::FxHashMap;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -37,7 +37,7 @@ const HEAD: usize = 32;
 const MISSING_MS: u64 = 30 * 24 * 3_600_000;
 
 /// The folder a pin is for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     path: Vec<u8>,
     dev: u64,
@@ -98,7 +98,7 @@ impl LocalStore {
 
     /// Takes back what is pinned for folders that have been missing for long. What cannot be looked at or removed holds on.
     pub(super) fn let_go(&self, folder: &Folder, now_unix_ms: u64) {
-        let mut pins: FxHashMap<Place, Vec<(Vec<u8>, u64)>> = FxHashMap::default();
+        let mut pins: BTreeMap<Place, Vec<(Vec<u8>, u64)>> = BTreeMap::new();
         for (name, _) in self.pin_names(folder).unwrap_or_default() {
             let path = [b"pins/", name.as_slice()].concat();
             if let Some((place, missing)) = read_place(folder, &path) {
