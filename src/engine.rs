@@ -17,6 +17,7 @@ pub mod leak;
 pub mod leftovers;
 pub mod lock;
 pub mod locks;
+pub mod old_logs;
 pub mod pool;
 pub mod requires;
 pub mod rest;

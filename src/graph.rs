@@ -149,6 +149,11 @@ impl Graph {
         &self.manifests[self.decls[id as usize].manifest as usize]
     }
 
+    /// Whether all actions there are are in it, and not only those of a request: only a whole one knows names.
+    pub fn is_whole(&self) -> bool {
+        self.by_name.len() == self.actions.len()
+    }
+
     /// The instance of a full name.
     pub fn find(&self, name: &str) -> Option<u32> {
         self.by_name.get(name).copied()

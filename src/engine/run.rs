@@ -17,7 +17,7 @@ use super::shared::{Cache, Cleanups, Parts, Shared};
 use super::signal::Signals;
 use super::spawn::{Children, Stop, Supervision};
 use super::survey::{self, Survey, asked};
-use super::{forecast, generations, requires};
+use super::{forecast, generations, old_logs, requires};
 use crate::error::{Error, Kind, Result, exit};
 use crate::graph::action::Action;
 use crate::journal::Journal;
@@ -245,6 +245,7 @@ fn run_known(
     pool::with_threads(&shared, |pool| drive.run(pool, &receiver));
     drive.end_services(&receiver);
     settle(&mut drive);
+    old_logs::thin(&shared);
     point("run.settled");
     let state = std::mem::take(&mut drive.state);
     let (survey, settled) = (std::mem::take(&mut drive.survey), std::mem::take(&mut drive.fresh));

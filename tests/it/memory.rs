@@ -31,6 +31,32 @@ fn remember(space: &Space) -> Vec<PathBuf> {
     memory_files(space)
 }
 
+#[test]
+fn old_logs_of_targets_that_are_gone_go_when_a_new_one_comes() {
+    let talks = |names: &[&str]| {
+        let target = |name: &&str| format!("[target.{name}]\ninputs = []\nrun = 'echo {name}'\n");
+        names.iter().map(target).collect::<String>()
+    };
+    let space = Space::new(&talks(&["stays", "old", "young"]));
+    space.build(&["stays", "old", "young"]);
+    let logs = || files(&space.path(".iact/log"));
+    let log_of = |name: &str| {
+        let is_of = |path: &PathBuf| {
+            String::from_utf8_lossy(&std::fs::read(path).unwrap()).contains(&format!("{name}\n"))
+        };
+        logs().into_iter().find(is_of)
+    };
+    for name in ["stays", "old"] {
+        crate::space::set_time(&log_of(name).unwrap(), 1_000_000_000);
+    }
+    space.build(&["young"]);
+    assert!(log_of("old").is_some(), "as long as it is a target");
+    space.write("Iactfile.toml", talks(&["stays", "new"]));
+    space.build(&["new"]);
+    let left = ["stays", "old", "young", "new"].map(|name| log_of(name).is_some());
+    assert_eq!(left, [true, false, true, true]);
+}
+
 /// An edit after the damage has to be noticed as well: what depends on a file must not be forgotten.
 #[test]
 fn every_file_of_the_memory_may_be_changed_or_cut_anywhere() {
