@@ -54,6 +54,26 @@ fn list(space: &Space) -> Vec<serde_json::Value> {
     serde_json::from_str(&run.out).unwrap()
 }
 
+/// What a sweep goes by when the checkout is deleted.
+#[test]
+fn generations_are_pinned_for_their_checkout_and_by_a_person_for_good() {
+    let space = dump("retain = { last = 3 }");
+    make(&space, "12");
+    let pins = || {
+        let mut texts: Vec<String> = crate::space::files(&space.cache.join("pins"))
+            .iter()
+            .map(|pin| String::from_utf8_lossy(&std::fs::read(pin).unwrap()).into_owned())
+            .collect();
+        texts.sort();
+        texts
+    };
+    let root = space.path("").to_str().unwrap().trim_end_matches('/').to_owned();
+    assert!(pins().len() == 2 && pins().iter().all(|pin| pin.ends_with(&root)), "{:?}", pins());
+    space.iact(["artifact", "pin", "dump@2"]).run().expect_code(0);
+    let all = pins();
+    assert!(all[..2] == ["", ""] && all.len() == 3 && all[2].ends_with(&root), "{all:?}");
+}
+
 #[test]
 fn generations_are_kept_and_can_be_had_again() {
     let space = dump("retain = { last = 3 }");
