@@ -119,6 +119,23 @@ fn what_goes_wrong_with_a_service_is_told_with_its_name_and_last_lines() {
             "answers 404",
         ),
         (
+            r#"run = """echo call $((6*7)); exec python3 -c "
+import socket, time
+listening = socket.create_server(('127.0.0.1', {{ port }}))
+while True:
+    line, _ = listening.accept()
+    try:
+        for _ in range(100):
+            line.sendall(b'H')
+            time.sleep(0.1)
+    except OSError:
+        pass
+" """
+            port = "auto"
+            ready = { http = "http://127.0.0.1:{{ port }}/", timeout = "3s" }"#,
+            "within a second",
+        ),
+        (
             r#"run = "echo call $((6*7)); kill -9 $$"
             ready = { log = "never" }"#,
             "killed by signal 9",

@@ -6,9 +6,9 @@
 //! library for one request that only asks for a status.
 #![allow(clippy::disallowed_methods, reason = "shell: connects to what was started")]
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long one connection or answer is waited for.
 const PATIENCE: Duration = Duration::from_millis(1_000);
@@ -45,9 +45,13 @@ pub(super) fn get(url: &str) -> Result<(), String> {
     let Some(Parts { host, address, path }) = parts(url) else {
         return Err(format!("`{url}` is not a URL that starts with `http://`"));
     };
-    let wrong = |error: std::io::Error| format!("`{url}`: {error}");
+    let wrong = |error: io::Error| match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            format!("`{url}` does not answer within a second")
+        }
+        _ => format!("`{url}`: {error}"),
+    };
     let mut stream = connect(&address)?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(wrong)?;
     stream.set_write_timeout(Some(PATIENCE)).map_err(wrong)?;
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: iact\r\nAccept: */*\r\nConnection: close\r\n\r\n"
@@ -55,7 +59,14 @@ pub(super) fn get(url: &str) -> Result<(), String> {
     stream.write_all(request.as_bytes()).map_err(wrong)?;
     let mut answer = Vec::new();
     let mut piece = [0; 512];
+    // Of the whole line: who sends a byte now and then is waited for no longer.
+    let end = Instant::now() + PATIENCE;
     while answer.len() < 4096 && !answer.contains(&b'\n') {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(wrong(io::ErrorKind::TimedOut.into()));
+        }
+        stream.set_read_timeout(Some(left)).map_err(wrong)?;
         match stream.read(&mut piece).map_err(wrong)? {
             0 => break,
             read => answer.extend_from_slice(&piece[..read]),
