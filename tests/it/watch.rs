@@ -1,6 +1,8 @@
 //! Watching: every save is noticed, nothing else is, and at rest the workspace is as a build would leave it.
 
 mod during;
+mod links;
+mod memory;
 mod services;
 
 use crate::dice::Dice;
@@ -442,21 +444,6 @@ fn a_formatter_that_comes_to_an_end_is_no_loop() {
 }
 
 #[test]
-fn another_build_in_between_confuses_nothing() {
-    let space = space();
-    let watching = Watching::of(&space, &[]);
-    for round in 0..4 {
-        space.write("src/a.c", format!("{round}\n"));
-        space.build(&[]);
-        space.write("src/deep/er/b.c", format!("{round}\n"));
-        until("it is built", || now(&space, "out/all") == expected(&space));
-        space.build(&["--force"]);
-    }
-    watching.expect_fresh("others");
-    watching.end();
-}
-
-#[test]
 fn a_missing_input_is_shown_and_the_watch_goes_on_when_it_is_back() {
     let space = during::slow("0");
     let watching = Watching::of(&space, &[]);
@@ -466,18 +453,6 @@ fn a_missing_input_is_shown_and_the_watch_goes_on_when_it_is_back() {
     space.write("a.txt", "back\n");
     until("it is built", || now(&space, "o") == "back\n");
     watching.expect_fresh("back");
-    watching.end();
-}
-
-#[test]
-fn a_link_leads_to_what_it_leads_to() {
-    let space = space();
-    fs::write(space.base().join("far.txt"), "far\n").unwrap();
-    std::os::unix::fs::symlink("../../far.txt", space.path("src/l.c")).unwrap();
-    let watching = Watching::of(&space, &[]);
-    fs::write(space.base().join("far.txt"), "further\n").unwrap();
-    until("it is built", || now(&space, "out/all").contains("further"));
-    watching.expect_fresh("link");
     watching.end();
 }
 

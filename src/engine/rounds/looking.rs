@@ -163,7 +163,7 @@ impl Rounds<'_> {
         sight.keep(folders);
         let refound = refound?;
         refound.paths.iter().for_each(|&id| sight.memory.files.forget(id));
-        let (mut changed, spoiled) = sight.changed(scope, declared, root);
+        let Moved { mut changed, leading, spoiled } = sight.changed(scope, declared, root);
         let mut moved: Vec<PathId> = refound.paths;
         let mut nodes: Vec<Node> = refound.nodes;
         for (node, path) in std::mem::take(&mut sight.moved) {
@@ -173,15 +173,16 @@ impl Rounds<'_> {
         changed.extend(moved.iter().copied());
         for node in self.plan.nodes() {
             let action = &actions[self.plan.actions[node.index()] as usize];
-            if !changed.is_empty() && sight.depends(node, action, &changed) {
+            let makes = |path: &[u8]| {
+                action.outputs.iter().any(|output| is_at_or_below(path, output.path.as_bytes()))
+            };
+            // Who reads what a link leads to depends on the link's maker.
+            if !changed.is_empty() && sight.depends(node, action, &changed)
+                || leading.iter().any(|path| makes(path))
+            {
                 nodes.push(node);
             }
-            if !spoiled.is_empty()
-                && action
-                    .outputs
-                    .iter()
-                    .any(|output| spoiled.iter().any(|path| is_at_or_below(path, output.path.as_bytes())))
-            {
+            if spoiled.iter().any(|path| makes(path)) {
                 sight.fresh[node.index()] = false;
             }
         }
@@ -197,6 +198,16 @@ impl Rounds<'_> {
         let name = |node: &Node| actions[self.plan.actions[node.index()] as usize].name.clone();
         Ok(Noticed::Stale(Stale { paths, targets: nodes.iter().map(name).collect(), lost: refound.lost }))
     }
+}
+
+/// What shows other facts than it did.
+struct Moved {
+    /// What has another content: inputs, and outputs that are links to it.
+    changed: FxHashSet<PathId>,
+    /// Those outputs.
+    leading: Vec<Vec<u8>>,
+    /// Outputs that somebody else moved.
+    spoiled: Vec<Vec<u8>>,
 }
 
 /// Where to look.
@@ -228,17 +239,21 @@ impl Sight {
         is_folder || self.visited.range(name.to_vec()..).next().is_some_and(below)
     }
 
-    /// Inputs that have another content than was seen; they are seen as they are now. Then outputs that somebody else
-    /// moved: no reason to build, but their makers are not fresh any more.
-    fn changed(
-        &mut self,
-        scope: &Scope<'_>,
-        declared: &Outputs,
-        root: BorrowedFd<'_>,
-    ) -> (FxHashSet<PathId>, Vec<Vec<u8>>) {
+    /// Inputs that have another content than was seen; they are seen as they are now. An output that somebody else moved is
+    /// no reason to build, but its maker is not fresh any more; one that is a link and leads to another content is seen like an
+    /// input.
+    fn changed(&mut self, scope: &Scope<'_>, declared: &Outputs, root: BorrowedFd<'_>) -> Moved {
         let moved = self.moved_among(scope, root);
         let paths = &self.memory.journal.paths;
-        let is_output = |id: &PathId| declared.covers(&String::from_utf8_lossy(paths.bytes_of(*id)));
+        let files = &self.memory.files;
+        let is_same_link = |id: &PathId| match files.get(*id) {
+            Seen::Present(present) if present.link.is_some() => {
+                matches!(stat(root, paths.c_str(*id), false), Ok(Some(now)) if now == present.stat)
+            }
+            _ => false,
+        };
+        let is_made = |path: &[u8]| declared.covers(&String::from_utf8_lossy(path));
+        let is_output = |id: &PathId| is_made(paths.bytes_of(*id)) && !is_same_link(id);
         let (outputs, inputs): (Vec<PathId>, Vec<PathId>) = moved.into_iter().partition(is_output);
         let spoiled = outputs.into_iter().map(|id| paths.bytes_of(id).to_vec()).collect();
         let before: Vec<Seen> = inputs.iter().map(|&id| self.memory.files.get(id).clone()).collect();
@@ -249,7 +264,11 @@ impl Sight {
             (None, now) => now != before,
             (content, now) => content != now.content(),
         };
-        (inputs.into_iter().zip(before).filter(differs).map(|(id, _)| id).collect(), spoiled)
+        let changed: FxHashSet<PathId> =
+            inputs.into_iter().zip(before).filter(differs).map(|(id, _)| id).collect();
+        let paths = &self.memory.journal.paths;
+        let leading = changed.iter().map(|&id| paths.bytes_of(id)).filter(|path| is_made(path));
+        Moved { leading: leading.map(<[u8]>::to_vec).collect(), changed, spoiled }
     }
 
     /// What was looked at, is in the scope and shows other facts now.
