@@ -38,7 +38,7 @@ pub enum PathError {
 }
 
 /// Folders no output may be or be in.
-const RESERVED: [&str; 2] = [".iact", ".git"];
+const RESERVED: [&str; 3] = [".iact", ".git", iact_cache::BESIDE];
 
 /// The path written in an Iactfile of `folder` (itself normalised), relative to the root.
 pub fn normalise(folder: &str, written: &str) -> Result<Normal, PathError> {
@@ -70,7 +70,7 @@ pub fn normalise(folder: &str, written: &str) -> Result<Normal, PathError> {
     Ok(Normal { path, folder })
 }
 
-/// The same for an output: neither the root nor an enclosing folder, nor anything of `.iact` or `.git`.
+/// The same for an output: neither the root nor an enclosing folder, nor anything of a reserved folder.
 pub fn normalise_output(folder: &str, written: &str) -> Result<Normal, PathError> {
     let normal = normalise(folder, written)?;
     if is_beneath(folder, &normal.path) {
@@ -163,9 +163,14 @@ mod tests {
         for (folder, written) in [("", "."), ("", "a/.."), ("api", "."), ("api", ".."), ("api/v1", "..")] {
             assert_eq!(normalise_output(folder, written), Err(PathError::Whole(text(written))));
         }
-        for (folder, written) in
-            [("", ".git"), ("", ".git/x"), ("api", ".iact/y"), ("api", "../.iact"), ("", "a/.git/b")]
-        {
+        for (folder, written) in [
+            ("", ".git"),
+            ("", ".git/x"),
+            ("api", ".iact/y"),
+            ("api", "../.iact"),
+            ("", "a/.git/b"),
+            ("", "a/.iact-stage/b"),
+        ] {
             assert!(matches!(normalise_output(folder, written), Err(PathError::Reserved(..))), "{written}");
         }
         assert!(normalise_output("", ".gitignore").is_ok());

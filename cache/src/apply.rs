@@ -8,9 +8,10 @@
 
 use std::io;
 
-use rustix::fs::{FileType, Mode, RenameFlags};
+use rustix::fs::{Mode, RenameFlags};
 use rustix::io::Errno;
 
+use crate::beside::copy_into_place;
 use crate::chaos::{Bug, planted, point};
 use crate::folder::{Folder, Parents, split_path};
 use crate::materialize::Op;
@@ -89,8 +90,7 @@ fn exchange(from: &Folder, name: &[u8], to: &Folder, new: &[u8]) -> io::Result<(
     Ok(rustix::fs::renameat_with(from, name, to, new, RenameFlags::EXCHANGE)?)
 }
 
-/// Renames into place. Where that is another file system (a mount inside the workspace), copies beside the
-/// place first.
+/// Renames into place. Where that is another file system (a mount inside the workspace), copies.
 fn install(stage: &Folder, staged: &[u8], folder: &Folder, name: &[u8], over: bool) -> io::Result<()> {
     let exchanged = over.then(|| exchange(stage, staged, folder, name));
     let renamed = match exchanged {
@@ -102,35 +102,11 @@ fn install(stage: &Folder, staged: &[u8], folder: &Folder, name: &[u8], over: bo
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
         renamed => return renamed,
     }
-    let beside = [b".iact-", staged].concat();
-    folder.remove(&beside)?;
-    let installed =
-        copy_entry(stage, staged, folder, &beside).and_then(|()| rename(folder, &beside, folder, name));
-    if installed.is_err() {
-        let _ = folder.remove(&beside);
-    }
-    let _ = stage.remove(staged);
-    installed
+    copy_into_place(stage, staged, folder, name)
 }
 
 /// The file system or the kernel does not know how, or what was there has gone.
 fn cannot_exchange(error: &io::Error) -> bool {
     let known = [Errno::INVAL, Errno::NOSYS, Errno::NOTSUP, Errno::NOENT, Errno::XDEV];
     Errno::from_io_error(error).is_some_and(|error| known.contains(&error))
-}
-
-fn copy_entry(from: &Folder, name: &[u8], to: &Folder, new: &[u8]) -> io::Result<()> {
-    let facts = from.facts(name)?.ok_or(io::ErrorKind::NotFound)?;
-    match facts.file_type() {
-        FileType::Directory => {
-            to.make(new)?;
-            let (from, to) = (from.child(name)?, to.child(new)?);
-            from.list()?.iter().try_for_each(|(name, _)| copy_entry(&from, name, &to, name))
-        }
-        FileType::Symlink => Ok(rustix::fs::symlinkat(from.read_link(name)?.as_slice(), to, new)?),
-        _ => {
-            let mode = Mode::from_raw_mode(if facts.is_executable() { 0o755 } else { 0o644 });
-            io::copy(&mut from.open_file(name)?, &mut to.create_file(new, mode)?).map(drop)
-        }
-    }
 }

@@ -13,6 +13,7 @@ use rustix::fs::FileType;
 
 use crate::action::{OutputEntry, OutputKind};
 use crate::batch::Batch;
+use crate::beside::BESIDE;
 use crate::digest::{Digest, DigestFunction};
 use crate::folder::{FileFacts, Folder, Parents, facts_of, split_path};
 use crate::large::digest_open;
@@ -216,6 +217,9 @@ fn find(parent: &Folder, path: &[u8], name: &[u8], files: &mut Vec<OutputFile>) 
     if is_folder {
         let folder = parent.child(name).map_err(at(path))?;
         for (name, _) in folder.list().map_err(at(path))? {
+            if name == BESIDE.as_bytes() {
+                continue;
+            }
             let path = [path, b"/", &name].concat();
             check_path(&path)?;
             find(&folder, &path, &name, files)?;

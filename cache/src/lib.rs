@@ -14,6 +14,7 @@
 mod action;
 mod apply;
 mod batch;
+mod beside;
 pub mod chaos;
 mod collect;
 mod digest;
@@ -43,6 +44,7 @@ pub mod wire;
 
 pub use action::{EXPORTS_TYPE, OutputEntry, OutputKind, ResultError, StoredResult};
 pub use batch::{Batch, Committed};
+pub use beside::BESIDE;
 pub use collect::{CollectError, Collected, Keep};
 pub use digest::{Digest, DigestFunction, DigestParseError, Hasher};
 pub use folder::FileFacts;

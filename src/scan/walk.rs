@@ -1,7 +1,7 @@
 //! Reading folders: which files a list of patterns means, and what stands below a declared folder.
 //!
 //! Invariant: a folder is read at most once in a run however many patterns look into it; symbolic links to
-//! folders are links, never entered; `.git`, `.iact` and a cache of iact's are nobody's input. `.gitignore` files count from the
+//! folders are links, never entered; `.git`, `.iact`, what a killed restore left and a cache of iact's are nobody's input. `.gitignore` files count from the
 //! workspace's root down, with or without a repository; a user's global excludes never do. Refused:
 //! `ignore`'s own walker, which would read the same folder once for every target that looks into it.
 #![allow(clippy::disallowed_methods, reason = "shell: reads folders and .gitignore files")]
@@ -218,7 +218,7 @@ impl<'a> Folders<'a> {
         Ok(false)
     }
 
-    /// Everything below a folder, folders too, ignored or not, but for `.git` and `.iact`.
+    /// Everything below a folder, folders too, ignored or not, but for what [is private](is_private).
     ///
     /// # Errors
     /// The first folder that exists and cannot be read.
@@ -370,8 +370,9 @@ fn takes(patterns: &Patterns, path: &[u8], hidden: bool) -> bool {
     patterns.takes(&String::from_utf8_lossy(path), hidden)
 }
 
-fn is_private(name: &[u8]) -> bool {
-    matches!(name, b".git" | b".iact")
+/// Whether nothing of this name, or in a folder of it, is an input.
+pub fn is_private(name: &[u8]) -> bool {
+    matches!(name, b".git" | b".iact") || name == iact_cache::BESIDE.as_bytes()
 }
 
 fn is_ignored(ignores: &[Gitignore], path: &[u8], is_folder: bool) -> bool {

@@ -9,6 +9,7 @@
 
 use crate::engine::hint::{Hints, Mail};
 use crate::engine::rounds::Wanted;
+use crate::scan::walk::is_private;
 use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind};
 use notify::{Config, ErrorKind, Event, EventKind, EventKindMask, PathOp, RecommendedWatcher, Watcher as _};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -193,7 +194,7 @@ impl Ears {
             return self.mail.put(Hints::lose);
         }
         let name = path.strip_prefix(&self.root).unwrap_or(path);
-        if name.components().any(|part| matches!(part.as_os_str().as_bytes(), b".git" | b".iact")) {
+        if name.components().any(|part| is_private(part.as_os_str().as_bytes())) {
             return;
         }
         self.mail.put(|hints| hints.add(name.as_os_str().as_bytes().to_vec(), open));

@@ -1,6 +1,7 @@
 //! Nothing that happens to `.iact` or to the cache is an error of the build, loses or falsifies anything: the outputs are
 //! right, and the run after that has nothing to do.
 
+use crate::mounted::Mounted;
 use crate::space::{
     IACT, Space, files, harm, harm_at, is_root, overwrite, remove, set_mode, skipped, snapshot, tree,
 };
@@ -349,28 +350,6 @@ fn a_read_only_workspace_is_built_as_far_as_it_can_be() {
         assert_eq!((run.output("t", "stdout").as_str(), space.trail().len()), ("1", 1), "{run}");
     }
     set_mode(&space.ws, 0o755);
-}
-
-/// A small file system of its own below the test's folder, taken away at the end.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    fn tmpfs(at: &Path, options: &str) -> Option<Self> {
-        std::fs::create_dir_all(at).unwrap();
-        // Writable by everybody, as they are by default, a cache is refused.
-        let options = format!("mode=0700,{options}");
-        let mounted = std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &options, "none"])
-            .arg(at)
-            .output();
-        mounted.is_ok_and(|done| done.status.success()).then(|| Self(at.to_owned()))
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
-    }
 }
 
 #[test]

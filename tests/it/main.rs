@@ -15,6 +15,7 @@ mod keys;
 mod matrix;
 mod memory;
 mod model;
+mod mounted;
 mod outputs;
 mod restore;
 mod running;

@@ -1,7 +1,9 @@
 //! Outputs: what is made ready before, demanded after, and brought back from the cache.
 
 use crate::dice::Dice;
+use crate::mounted::Mounted;
 use crate::space::{Space, is_root, set_mode, skipped, tree};
+use rustix::process::Signal;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
@@ -265,4 +267,71 @@ fn read_only_folders_among_the_outputs_are_no_obstacle() {
     assert_eq!(build(Some("3")).kinds(), ["executed"]);
     space.iact(["clean"]).below(wrapper).run().expect_code(0);
     assert!(!space.has("mod"));
+}
+
+#[test]
+fn what_a_killed_restore_leaves_on_another_file_system_is_nobodys_input_and_goes() {
+    let space = Space::new(
+        r#"
+[target.big]
+inputs  = ["in"]
+outputs = ["out/big"]
+run     = "head -c 100000000 /dev/zero > out/big"
+[target.list]
+deps    = ["big"]
+inputs  = ["out"]
+outputs = ["names"]
+run     = "ls -A out > names"
+"#,
+    );
+    space.write("in", "1");
+    let Some(_mounted) = Mounted::tmpfs(&space.path("out"), "size=300M") else {
+        return skipped("no file system can be mounted here");
+    };
+    space.build(&["list"]);
+    let litter = || {
+        let mut names = std::fs::read_dir(space.path("out")).unwrap().map(|entry| entry.unwrap().file_name());
+        names.any(|name| name.to_string_lossy().starts_with(".iact"))
+    };
+    for _ in 0..50 {
+        space.remove("out/big");
+        let build = space.iact(["build", "big"]).start();
+        while !litter() && !space.has("out/big") {
+            std::thread::yield_now();
+        }
+        build.signal(Signal::KILL);
+        build.wait();
+        space.wait_for_the_dead();
+        if litter() {
+            let run = space.build(&["list"]);
+            let outcomes = run.outcomes();
+            assert_eq!(
+                (outcomes["big"].as_str(), outcomes["list"].as_str()),
+                ("cached", "up_to_date"),
+                "{run}"
+            );
+            assert!(!litter() && space.has("out/big"), "{run}");
+            return;
+        }
+    }
+    panic!("no restore was killed while it copied");
+}
+
+#[test]
+fn a_result_whose_log_is_lost_is_not_stored() {
+    let space = Space::new(
+        "[target.t]\ninputs = ['in']\noutputs = ['o']\nrun = 'echo said; cp in o; test ! -e lose || rm .iact/log/*'\n",
+    );
+    space.write("in", "1");
+    space.write("lose", "");
+    let run = space.build(&["t"]);
+    assert_eq!(run.kinds(), ["executed"], "{run}");
+    assert!(run.warnings().iter().any(|said| said.contains("`t` is not in the cache, for its log")), "{run}");
+    space.remove("lose");
+    for (kind, why) in [("executed", "its log was lost"), ("cached", "its log was kept")] {
+        space.remove("o");
+        let run = space.build(&["t"]);
+        assert_eq!(run.kinds(), [kind], "{why}: {run}");
+    }
+    assert!(space.iact(["log", "t"]).run().expect_code(0).out.contains("said"));
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -293,6 +293,32 @@ fn restored_programs_run_at_once_while_other_threads_start_processes() {
     });
 }
 
+/// A file system at `mnt` in the workspace, as long as this lives.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn new(space: &Space) -> Option<Self> {
+        let point = space.root.join("mnt");
+        fs::create_dir_all(&point).unwrap();
+        let mounted = crate::is_root()
+            && Command::new("mount")
+                .args(["-t", "tmpfs", "none"])
+                .arg(&point)
+                .status()
+                .is_ok_and(|s| s.success());
+        if !mounted {
+            println!("skipped: cannot mount a file system");
+        }
+        mounted.then_some(Self(point))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
 #[test]
 fn a_file_system_mounted_inside_the_workspace_is_restored_into() {
     let space = Space::new();
@@ -303,19 +329,34 @@ fn a_file_system_mounted_inside_the_workspace_is_restored_into() {
     let (result, _) = space.keep(&store, "x", &["mnt/out", "mnt/single"]);
     let after = snapshot(&space.root);
     fs::remove_dir_all(space.root.join("mnt")).unwrap();
-    fs::create_dir(space.root.join("mnt")).unwrap();
-    let mount = |arguments: &[&str]| {
-        Command::new(arguments[0]).args(&arguments[1..]).status().is_ok_and(|s| s.success())
-    };
-    let point = space.root.join("mnt");
-    if !crate::is_root() || !mount(&["mount", "-t", "tmpfs", "none", point.to_str().unwrap()]) {
-        println!("skipped: cannot mount a file system");
-        return;
-    }
+    let Some(_mounted) = Mounted::new(&space) else { return };
     space.write("mnt/out/stale", "s");
-    let restored = space.restore(&store, &result);
-    let now = snapshot(&space.root);
-    mount(&["umount", point.to_str().unwrap()]);
-    restored.unwrap();
-    assert_eq!(now, after);
+    space.restore(&store, &result).unwrap();
+    assert_eq!(snapshot(&space.root), after);
+}
+
+#[test]
+fn what_a_killed_restore_left_beside_a_place_is_no_output_and_goes() {
+    let space = Space::new();
+    let store = space.store();
+    let Some(_mounted) = Mounted::new(&space) else { return };
+    space.write("mnt/out/a", "1");
+    space.write("mnt/single", "2");
+    let (result, _) = space.keep(&store, "x", &["mnt/out", "mnt/single"]);
+    space.write("mnt/.iact-stage/1-dead/0-1", "litter");
+    space.write("mnt/.iact-stage/2-living/0-1", "of somebody else");
+    space.write("mnt/out/.iact-stage/1-dead/0-1", "litter");
+    let living = fs::File::open(space.root.join("mnt/.iact-stage/2-living")).unwrap();
+    rustix::fs::flock(&living, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    let (again, _) = space.keep(&store, "y", &["mnt/out", "mnt/single"]);
+    assert_eq!(again.outputs, result.outputs);
+    space.write("mnt/single", "another");
+    space.restore(&store, &result).unwrap();
+    let left = fs::read_dir(space.root.join("mnt/.iact-stage")).unwrap();
+    assert_eq!(left.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>(), ["2-living"]);
+    assert!(!space.root.join("mnt/out/.iact-stage").exists());
+    drop(living);
+    space.write("mnt/single", "another");
+    space.restore(&store, &result).unwrap();
+    assert!(!space.root.join("mnt/.iact-stage").exists());
 }

@@ -8,7 +8,7 @@ use super::Rounds;
 use crate::engine::shared::os_path;
 use crate::path_table::PathId;
 use crate::scan::read::Seen;
-use crate::scan::walk::split;
+use crate::scan::walk::{is_private, split};
 use rustc_hash::FxHashSet;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -56,7 +56,7 @@ impl Rounds<'_> {
         }
         let watched = |folder: &&[u8]| {
             let text = String::from_utf8_lossy(folder);
-            !text.split('/').any(|part| matches!(part, ".git" | ".iact")) && !declared.covers(&text)
+            !folder.split(|&byte| byte == b'/').any(is_private) && !declared.covers(&text)
         };
         for folder in folders.into_iter().filter(watched) {
             let mut path = self.workspace.root.join(os_path(if folder == b"." { b"" } else { folder }));
