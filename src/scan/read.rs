@@ -14,7 +14,7 @@ use std::ffi::CStr;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -182,9 +182,8 @@ impl Reader<'_> {
 
     /// Reads a regular file, links followed; again if it moved meanwhile.
     fn read_file(&self, path: &CStr) -> Result<Option<(Stat, Content)>, Trouble> {
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         for _ in 0..TRIES {
-            let file = match rustix::fs::openat(self.root, path, flags, Mode::empty()) {
+            let file = match open_to_read(self.root, path) {
                 Ok(file) => File::from(file),
                 Err(Errno::NOENT) => return Ok(None),
                 Err(errno) => return Err(Trouble::System(errno)),
@@ -206,6 +205,17 @@ impl Reader<'_> {
 }
 
 const TRIES: u32 = 3;
+
+/// Opens for reading, links followed. A FIFO's writer is not waited for; who has a lease on a regular file is, as the kernel
+/// bounds that (`/proc/sys/fs/lease-break-time`).
+fn open_to_read(root: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let is_file = || matches!(stat(root, path, true), Ok(Some(found)) if found.is_file());
+    match rustix::fs::openat(root, path, flags | OFlags::NONBLOCK, Mode::empty()) {
+        Err(Errno::WOULDBLOCK) if is_file() => rustix::fs::openat(root, path, flags, Mode::empty()),
+        opened => opened,
+    }
+}
 
 /// The bytes of a regular file that has no more than `most`; nothing else is waited for.
 ///

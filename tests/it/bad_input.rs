@@ -265,6 +265,32 @@ fn what_cannot_be_read_as_an_input_is_named_and_never_waited_for() {
 }
 
 #[test]
+fn an_input_that_somebody_has_a_lease_on_is_read_when_it_was_given_back() {
+    if !has_program("python3") {
+        return skipped("no python3");
+    }
+    let space = Space::new("[target.t]\ninputs = [\"in\"]\noutputs = [\"o\"]\nrun = \"cp in o\"\n");
+    space.write("in", "1");
+    let script = "import fcntl, os, signal, sys, time\n\
+        held = os.open('in', os.O_RDWR)\n\
+        def give_back(*_):\n    time.sleep(1)\n    fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_UNLCK)\n    sys.exit()\n\
+        signal.signal(signal.SIGIO, give_back)\n\
+        fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)\n\
+        open('held', 'w')\n\
+        time.sleep(60)\n";
+    let mut holder = space.program("python3").args(["-c", script]).spawn().unwrap();
+    while !space.has("held") {
+        if holder.try_wait().unwrap().is_some() {
+            return skipped("no lease is given here");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let run = space.build(&["t"]);
+    assert_eq!((run.kinds(), space.read("o").as_str()), (vec!["executed".to_owned()], "1"), "{run}");
+    holder.wait().unwrap();
+}
+
+#[test]
 fn a_literal_path_that_cannot_be_looked_at_is_not_taken_for_absent() {
     let space = Space::new("[target.t]\ninputs = [\"loop/in\"]\nrun = \"echo t >> @LOG@\"\n");
     std::os::unix::fs::symlink("loop", space.path("loop")).unwrap();
