@@ -119,23 +119,6 @@ fn what_goes_wrong_with_a_service_is_told_with_its_name_and_last_lines() {
             "answers 404",
         ),
         (
-            r#"run = """echo call $((6*7)); exec python3 -c "
-import socket, time
-listening = socket.create_server(('127.0.0.1', {{ port }}))
-while True:
-    line, _ = listening.accept()
-    try:
-        for _ in range(100):
-            line.sendall(b'H')
-            time.sleep(0.1)
-    except OSError:
-        pass
-" """
-            port = "auto"
-            ready = { http = "http://127.0.0.1:{{ port }}/", timeout = "3s" }"#,
-            "within a second",
-        ),
-        (
             r#"run = "echo call $((6*7)); kill -9 $$"
             ready = { log = "never" }"#,
             "killed by signal 9",
@@ -166,6 +149,37 @@ while True:
     );
     let run = space.try_build(&["t"]).expect_code(1);
     assert!(run.said().contains("`gone`") && run.said().contains("no-such-program"), "{run}");
+}
+
+#[test]
+fn one_that_answers_a_byte_now_and_then_is_not_waited_for_beyond_its_time() {
+    let space = Space::new(
+        r#"
+[service.drips]
+port  = "auto"
+ready = { http = "http://127.0.0.1:{{ port }}/", timeout = "3s" }
+run   = """exec python3 -c "
+import socket, time
+listening = socket.create_server(('127.0.0.1', {{ port }}))
+while True:
+    line, _ = listening.accept()
+    try:
+        for _ in range(200):
+            line.sendall(b'H')
+            time.sleep(0.1)
+    except OSError:
+        pass
+" """
+[target.t]
+services = ["drips"]
+run      = "echo t >> @LOG@"
+"#,
+    );
+    let began = std::time::Instant::now();
+    let run = space.try_build(&["t"]).expect_code(1);
+    assert!(run.said().contains("does not answer within a second"), "{run}");
+    assert!(began.elapsed() < std::time::Duration::from_secs(15), "{run}");
+    assert!(space.trail().is_empty(), "{run}");
 }
 
 #[test]
