@@ -1,6 +1,6 @@
 //! Programs and what they say of themselves, as a part of the fingerprint.
 
-use crate::space::{Space, set_mode};
+use crate::space::{Space, is_root, set_mode, skipped};
 use std::os::unix::fs::symlink;
 
 fn with_tool(iactfile: &str) -> (Space, String) {
@@ -155,4 +155,31 @@ fn all_of_what_a_probe_prints_counts() {
         let run = space.build(&["t"]);
         assert_eq!(space.read("o"), tail, "{run}");
     }
+}
+
+#[test]
+fn a_tool_that_may_be_run_and_not_read_is_an_error() {
+    let (space, path) = with_tool(
+        "[target.t]\ninputs = []\noutputs = ['o']\ntools = ['mytool']\nrun = 'mytool; echo t >> @LOG@; touch o'\n",
+    );
+    let tool = space.base().join("bin/mytool");
+    std::fs::copy("/bin/true", &tool).unwrap();
+    set_mode(&tool, 0o111);
+    set_mode(space.base(), 0o755);
+    let mut wrapper = vec!["env"];
+    if is_root() {
+        wrapper = vec!["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+        let given =
+            std::process::Command::new("chown").args(["-R", "65534:65534"]).arg(space.base()).status();
+        let runs = space.iact(["--version"]).below(&wrapper).run().code == Some(0);
+        if !given.is_ok_and(|status| status.success()) || !runs {
+            return skipped("this program cannot be run as somebody else");
+        }
+    }
+    let run = space.iact(["build", "--json", "t"]).env("PATH", &path).below(&wrapper).run().expect_code(1);
+    assert!(run.said().contains("mytool") && run.said().contains("cannot be read"), "{run}");
+    assert!(space.trail().is_empty(), "{run}");
+    set_mode(&tool, 0o555);
+    space.iact(["build", "--json", "t"]).env("PATH", &path).below(&wrapper).run().expect_code(0);
+    assert_eq!(space.trail(), ["t"]);
 }

@@ -1,6 +1,7 @@
 //! `lock`: one at a time, across processes and checkouts.
 
-use crate::space::{Space, mark, until};
+use crate::mounted::Mounted;
+use crate::space::{Space, mark, skipped, until};
 use rustix::process::Signal;
 
 const LOCKED: &str = "[target.t]\nlock = 'prod'\nrun = 'echo in >> @LOG@; sleep 0.2; echo out >> @LOG@'\n";
@@ -104,4 +105,37 @@ fn a_killed_holders_command_is_gone_before_the_lock_is_free() {
     killed.wait();
     other.build(&["t"]);
     assert_eq!(space.trail(), ["over", "next"]);
+}
+
+#[test]
+fn who_waits_for_a_workspace_is_told_of_its_holder_and_not_of_one_with_the_same_inode() {
+    let iactfile = "[target.t]\nrun = \"touch @BASE@/runs; until [ -e @BASE@/go ]; do sleep 0.02; done\"\n";
+    let spaces = [Space::new(iactfile), Space::new(iactfile)];
+    let text = spaces.each_ref().map(|space| space.read("Iactfile.toml"));
+    // Two file systems of the same kind number their first files alike.
+    let mounted = spaces.each_ref().map(|space| Mounted::tmpfs(&space.ws, "size=1M"));
+    if mounted.iter().any(Option::is_none) {
+        return skipped("no file system can be mounted here");
+    }
+    let holders = std::array::from_fn::<_, 2, _>(|at| {
+        let space = &spaces[at];
+        space.write("Iactfile.toml", &text[at]);
+        let holder = space.iact(["build", "t"]).start();
+        until("it runs", || space.base().join("runs").exists());
+        holder
+    });
+    for (space, holder) in spaces.iter().zip(&holders) {
+        let waiting = space.iact(["build", "--json", "t"]).start();
+        until("it says that it waits", || {
+            waiting.out().contains("waiting") || waiting.err().contains("waiting")
+        });
+        let said = waiting.out() + &waiting.err();
+        assert!(said.contains(&holder.pid().as_raw_nonzero().to_string()), "{said}");
+        waiting.signal(Signal::INT);
+        waiting.wait();
+    }
+    for (space, holder) in spaces.iter().zip(holders) {
+        std::fs::write(space.base().join("go"), "").unwrap();
+        holder.wait().expect_code(0);
+    }
 }

@@ -1,7 +1,8 @@
 //! `iact cache …`.
 
 use super::{chain, each, json, out};
-use crate::space::{Space, harm};
+use crate::mounted::Mounted;
+use crate::space::{Space, harm, skipped};
 
 #[test]
 fn the_cache_is_measured_listed_and_swept() {
@@ -105,6 +106,18 @@ fn clear_removes_all_of_it_and_says_what() {
     assert_eq!((&usage["results"], &usage["blobs"]), (&0.into(), &0.into()));
     space.build(&["all", "--force"]);
     assert_eq!(json(&space, &["cache", "clear", "--json"], 0)["results"], 2);
+}
+
+#[test]
+fn what_clear_cannot_remove_is_told() {
+    let space = chain();
+    space.build(&["all"]);
+    // What another file system is mounted on can neither be moved nor removed.
+    let Some(_mounted) = Mounted::tmpfs(&space.cache.join("quarantine"), "size=1M") else {
+        return skipped("no file system can be mounted here");
+    };
+    let run = space.iact(["cache", "clear"]).run().expect_code(1);
+    assert!(run.err.contains("quarantine") && !run.out.contains("removed"), "{run}");
 }
 
 #[test]
