@@ -323,6 +323,23 @@ fn an_interrupt_wakes_who_waits_for_a_service() {
 }
 
 #[test]
+fn it_is_given_no_jobserver_whose_tokens_it_could_keep() {
+    let space = Space::new(
+        r#"
+        [service.s]
+        run = "env > @BASE@/service; echo go; sleep 1000"
+        ready = { log = "go" }
+        [target.t]
+        services = ["s"]
+        run = "env > @BASE@/action"
+        "#,
+    );
+    space.build(&["t", "-j4"]);
+    let told = |name: &str| std::fs::read_to_string(space.base().join(name)).unwrap().contains("jobserver");
+    assert_eq!((told("action"), told("service")), (true, false));
+}
+
+#[test]
 fn a_taken_port_is_told_and_not_mistaken_for_the_service() {
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = other.local_addr().unwrap().port();
