@@ -54,6 +54,7 @@ const BASH_PLACES: &[&str] = &[
     "printf '%s\\0' $'{{ v }}'",
     "a=({{ v }}); printf '%s\\0' \"${a[0]}\"",
     "[[ x{{ v }} == \"x{{ v }}\" ]] && printf '%s\\0' {{ v }}",
+    "[[ {{ v }} == \"{{ v }}\" ]] && printf '%s\\0' {{ v }}",
     "printf '%s\\0' ${nothing:-\"{{ v }}\"}",
     "IFS= read -r -d '' x <<< {{ v }} || true; printf '%s\\0' \"${x%?}\"",
 ];

@@ -20,6 +20,7 @@ use crate::ui::Screen;
 use crate::ui::facts::Facts;
 use crate::ui::look::Look;
 use crate::workspace::{Given, Workspace};
+use rustc_hash::FxHashSet;
 use std::mem::ManuallyDrop;
 
 impl Listener for Screen {
@@ -291,7 +292,7 @@ pub fn approval(workspace: &Workspace, build: &Build) -> Result<Approval> {
 /// What `--force` means in a plan.
 ///
 /// # Errors
-/// A target that nobody has.
+/// A target that nobody has, or that the plan has no use for.
 pub fn force(workspace: &Workspace, plan: &Plan, forced: &Forced) -> Result<Force> {
     match forced {
         Forced::Nothing => Ok(Force::Nothing),
@@ -299,10 +300,16 @@ pub fn force(workspace: &Workspace, plan: &Plan, forced: &Forced) -> Result<Forc
         Forced::Targets(names) => {
             let mut nodes: Vec<Node> = Vec::new();
             for name in names {
+                let mut members = FxHashSet::default();
                 for goal in workspace.graph.goal(workspace.nearest(), name)? {
-                    let mut members = Vec::new();
-                    workspace.graph.each_member(goal, &mut |member| members.push(member));
-                    nodes.extend(plan.nodes().filter(|node| members.contains(&plan.actions[node.index()])));
+                    workspace.graph.each_member(goal, &mut |member| _ = members.insert(member));
+                }
+                let before = nodes.len();
+                nodes.extend(plan.nodes().filter(|node| members.contains(&plan.actions[node.index()])));
+                if nodes.len() == before && !members.is_empty() {
+                    let message = format!("`--force={name}`: nothing that was asked for needs `{name}`");
+                    let hint = format!("ask for it, too: `iact build {name} --force={name} …`");
+                    return Err(Error::new(Kind::Usage, message).hint(hint));
                 }
             }
             Ok(Force::Nodes(nodes))

@@ -19,7 +19,9 @@ use std::fmt::Write;
 /// # Errors
 /// As [`Inquiry::open`].
 pub fn dry_run(workspace: &Workspace, plan: &Plan, options: &Options, screen: &mut Screen) -> Result<()> {
-    let all = Inquiry::open(workspace, plan)?.forecast(&options.force);
+    let inquiry = Inquiry::open(workspace, plan)?;
+    let inquiry = if options.cache { inquiry } else { inquiry.without_cache() };
+    let all = inquiry.forecast(&options.force);
     let started = Report::RunStarted {
         schema: SCHEMA,
         goals: options.goals.clone(),

@@ -61,6 +61,13 @@ impl<'a> Inquiry<'a> {
         Ok(Self { plan, memory, survey, shared, told })
     }
 
+    /// The same of a run with `--no-cache`.
+    #[must_use]
+    pub fn without_cache(mut self) -> Self {
+        self.shared.cache = None;
+        self
+    }
+
     /// What a run of the plan would do, dependencies first.
     pub fn forecast(&self, force: &Force) -> Vec<Foretold> {
         forecast(&self.shared, &self.assessor(force))

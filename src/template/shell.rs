@@ -73,7 +73,7 @@ fn is_plain(word: &str) -> bool {
     !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"_@%+=:./-".contains(&b))
 }
 
-/// Plain characters that mean something to the shell as a word: an assignment or a reserved word.
+/// Plain characters that mean something to the shell as a word: an assignment, a reserved word or, inside `[[ … ]]`, a test.
 fn is_special(word: &str) -> bool {
     const RESERVED: [&str; 17] = [
         "case", "coproc", "do", "done", "elif", "else", "esac", "fi", "for", "function", "if", "in",
@@ -84,7 +84,8 @@ fn is_special(word: &str) -> bool {
         && word[name.len()..].trim_start_matches('+').starts_with('=')
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    assigns || RESERVED.contains(&word)
+    let tests = word.len() == 2 && word.starts_with('-');
+    assigns || tests || RESERVED.contains(&word)
 }
 
 /// What the shell is inside of.

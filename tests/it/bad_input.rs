@@ -153,6 +153,7 @@ fn mistakes_on_the_command_line_are_told_with_a_suggestion() {
         (vec!["build", "compile[x=1]"], vec!["compile[x=1]"]),
         (vec!["build", "--output=loud", "compile"], vec!["loud"]),
         (vec!["build", "--force=complie", "compile"], vec!["`complie`"]),
+        (vec!["build", "--force=other", "compile"], vec!["nothing that was asked for needs `other`"]),
         (vec!["build", "-j", "many", "compile"], vec!["many"]),
         (vec!["build", "--affected", "compile"], vec!["not there yet"]),
         (vec!["build", ""], vec![]),

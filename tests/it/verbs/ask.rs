@@ -222,6 +222,12 @@ fn a_dependency_to_be_restored_to_something_else_makes_its_dependents_stale() {
     let decisions: Vec<_> =
         rows.as_array().unwrap().iter().map(|row| row["decision"].as_str().unwrap()).collect();
     assert_eq!(decisions, ["restore", "run"]);
+    let planned = |args: &[&str]| {
+        let run = space.iact([&["build", "-n", "--json", "b"], args].concat()).run().expect_code(0);
+        run.events.iter().filter_map(|event| Some(event["decision"].as_str()?.to_owned())).collect::<Vec<_>>()
+    };
+    assert_eq!(planned(&[]), decisions);
+    assert_eq!(planned(&["--no-cache"]), ["run", "run"]);
     space.trail();
     space.build(&["b"]);
     assert_eq!(space.trail(), [""; 0], "both came from the cache");
