@@ -112,7 +112,7 @@ pub struct Located {
 /// Finds the workspace that is meant.
 ///
 /// # Errors
-/// No Iactfile, or a folder that cannot be entered.
+/// No Iactfile, one further up that cannot be read, or a folder that cannot be entered.
 pub fn locate(caller: &Caller, place: &Place) -> Result<Located> {
     let is_absolute = |path: &PathBuf| path.is_absolute();
     if caller.folder.as_os_str().is_empty() && !place.directory.as_ref().is_some_and(is_absolute) {
@@ -253,10 +253,20 @@ fn find(start: &Path, home: Option<&Path>) -> Result<PathBuf> {
         return Err(Error::new(Kind::Usage, format!("no `{FILE_NAME}` in `{}` or above", start.display()))
             .hint("the search stops at a repository's root, at `$HOME`, at a mount point and where the owner changes"));
     };
-    let includes_it = |folder: &&Path| {
-        nearest.strip_prefix(folder).is_ok_and(|below| includes(&folder.join(FILE_NAME), &slashed(below)))
-    };
-    Ok(folders.rfind(includes_it).unwrap_or(nearest).join(FILE_NAME))
+    for folder in folders.rev() {
+        let below = slashed(nearest.strip_prefix(folder).expect("it is further up"));
+        let file = folder.join(FILE_NAME);
+        let includes_it = includes(&file, &below).map_err(|error| {
+            error.hint(format!(
+                "it may include `{below}`; if not, name the other one: `-f {}`",
+                nearest.join(FILE_NAME).display()
+            ))
+        })?;
+        if includes_it {
+            return Ok(file);
+        }
+    }
+    Ok(nearest.join(FILE_NAME))
 }
 
 fn searched<'a>(start: &'a Path, home: Option<&Path>) -> Vec<&'a Path> {
@@ -276,9 +286,12 @@ fn searched<'a>(start: &'a Path, home: Option<&Path>) -> Vec<&'a Path> {
     folders
 }
 
-/// Whether the Iactfile includes a folder; one that cannot be read or parsed includes nothing.
-fn includes(file: &Path, folder: &str) -> bool {
-    let Ok(manifest) = read(file, "") else { return false };
+/// Whether the Iactfile includes a folder. Whoever opens it tells the mistake in a text of its `include`.
+///
+/// # Errors
+/// It cannot be read or parsed, or may not be used: nobody knows what it includes.
+fn includes(file: &Path, folder: &str) -> Result<bool> {
+    let manifest = read(file, "")?;
     let takes = |text: &Text| {
         let normal = crate::path::normalise("", &text.value).ok()?.path;
         if !is_wild(&normal) {
@@ -286,7 +299,7 @@ fn includes(file: &Path, folder: &str) -> bool {
         }
         Some(included(&normal).ok()?.takes(&format!("{folder}/{FILE_NAME}"), false))
     };
-    manifest.workspace.include.iter().any(|text| takes(text) == Some(true))
+    Ok(manifest.workspace.include.iter().any(|text| takes(text) != Some(false)))
 }
 
 /// The Iactfiles that a wildcard of `include` means.

@@ -1,6 +1,6 @@
 //! Folders with an Iactfile of their own.
 
-use crate::space::Space;
+use crate::space::{Space, set_mode};
 
 fn tree() -> Space {
     let space = Space::new(
@@ -94,4 +94,33 @@ fn the_search_stops_at_a_repository() {
     std::fs::create_dir_all(space.path("vendor/.git")).unwrap();
     let run = space.iact(["build", "test"]).dir("vendor").run().expect_code(2);
     assert!(run.err.contains("Iactfile.toml"), "{run}");
+}
+
+#[test]
+fn a_file_further_up_that_may_not_be_used_or_has_a_mistake_is_told_and_makes_no_workspace_of_a_folder() {
+    let space = Space::new("");
+    let root = "[workspace]\ninclude = ['api']\n[env]\nMODE = 'release'\n";
+    space.iactfile_in("api", "[target.t]\ninputs = []\noutputs = ['o']\nrun = 'echo ${MODE:-debug} > o'\n");
+    let rows = [
+        ("[brok", 0o644, 2, "Iactfile.toml:5"),
+        ("[workspaces]\n", 0o644, 2, "`workspaces`"),
+        ("", 0o666, 4, "can be written by everybody"),
+    ];
+    let newer = format!("iact = '>=99'\n{root}");
+    let rows = rows.map(|(more, mode, code, said)| (format!("{root}{more}"), mode, code, said));
+    for (text, mode, code, said) in rows.into_iter().chain([(newer, 0o644, 2, ">=99")]) {
+        space.iactfile(&text);
+        set_mode(&space.path("Iactfile.toml"), mode);
+        for verb in [&["build", "t"][..], &["check"], &["list"], &["status"]] {
+            let run = space.iact(verb).dir("api").run().expect_code(code);
+            assert!(run.err.contains(said) && run.err.contains("hint: "), "{verb:?}: {run}");
+        }
+        assert!(!space.has("api/.iact") && !space.has("api/o"), "{text}");
+        set_mode(&space.path("Iactfile.toml"), 0o644);
+    }
+    let named = space.iact(["build", "--json", "-f", "Iactfile.toml", "t"]).dir("api").run().expect_code(0);
+    assert_eq!(named.with("executed"), ["t"], "the one that is named: {named}");
+    space.iactfile(root);
+    let run = space.iact(["build", "--json", "t"]).dir("api").run().expect_code(0);
+    assert_eq!((run.with("executed"), space.read("api/o")), (vec!["api:t".into()], "release\n".into()));
 }
