@@ -4,13 +4,17 @@
 //! file says who holds it, for those who wait: one line, `process 4711: deploy in /home/ann/shop`.
 //!
 //! Invariant: the kernel frees a lock when its holder ends, however that is, and if it was killed, when its command is
-//! gone, too; files are never removed. One place for every process of a user: not the cache, which a variable moves elsewhere, not the runtime
-//! folder, which a session from cron does not have.
+//! gone, too; files are never removed. Nobody waits for the action that waits for him: [`HELD`] tells what an action starts
+//! which locks are held for it; the holder's process would not, for it may hold the lock for another action. One place for
+//! every process of a user: not the cache, which a variable moves elsewhere, not the runtime folder, which a session from
+//! cron does not have.
 #![allow(clippy::disallowed_methods, reason = "shell: opens and locks files")]
 
+use super::spawn;
 use crate::workspace::Caller;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -69,8 +73,33 @@ impl Drop for NamedLock {
     }
 }
 
+/// The variable that names the locks of an action and of those above it, as their files are named.
+pub const HELD: &str = "IACT_LOCKS";
+
+/// What [`HELD`] is for the command of an action with this lock, or with none.
+pub fn held_for(caller: &Caller, lock: Option<&str>) -> Option<OsString> {
+    let above = caller.var(HELD);
+    let Some(own) = lock.map(file_name) else { return above.cloned() };
+    let mut held = above.cloned().unwrap_or_default();
+    if !held.is_empty() {
+        held.push(":");
+    }
+    held.push(own);
+    Some(held)
+}
+
+/// Whether an action, however far above, holds the lock and waits for this process.
+pub fn is_held_above(lock: &str) -> bool {
+    let name = file_name(lock);
+    spawn::above(HELD).any(|held| held.split(|byte| *byte == b':').any(|one| one == name.as_bytes()))
+}
+
+fn file_name(lock: &str) -> String {
+    blake3::hash(lock.as_bytes()).to_hex()[..32].to_owned()
+}
+
 fn open(folder: &Path, name: &str) -> io::Result<File> {
-    let path = folder.join(&blake3::hash(name.as_bytes()).to_hex()[..32]);
+    let path = folder.join(file_name(name));
     let open = || {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);

@@ -12,6 +12,7 @@ pub use cache::Cache;
 use super::exports::{self, Exported};
 use super::job::Event;
 use super::jobserver::Jobserver;
+use super::locks;
 use super::secrets::Secrets;
 use super::service::Services;
 use super::spawn::{Children, Stop};
@@ -298,6 +299,8 @@ impl<'a> Shared<'a> {
         if let Some(jobserver) = self.jobserver() {
             all.push(("MAKEFLAGS".into(), jobserver.makeflags().into()));
         }
+        let held = locks::held_for(caller, action.rare().lock.as_deref());
+        all.extend(held.map(|held| (locks::HELD.into(), held)));
         for (name, value) in env {
             all.retain(|(known, _)| known != name.as_str());
             all.push((name.into(), value.into()));

@@ -32,7 +32,7 @@ mod stop;
 mod supervisor;
 mod tree;
 
-pub use mark::is_started_by;
+pub use mark::{above, is_started_by};
 pub use reap::{Usage, collect_orphans};
 pub use stop::Stop;
 pub use supervisor::{ARGUMENT, Supervision, supervise, supervise_if_asked};

@@ -191,13 +191,15 @@ fn a_limit_on_the_size_of_files_harms_no_other_action() {
 
 #[test]
 fn a_build_inside_an_action_of_the_same_workspace_is_refused() {
-    let space = Space::new(&format!(
-        "[target.outer]\nrun = '{IACT} build inner 2> @BASE@/said'\npass_env = ['HOME']\n\
-         [target.inner]\nrun = 'echo hi'\n"
-    ));
-    let run = space.iact(["build", "--json", "outer"]).limit(30).run();
-    let said = std::fs::read_to_string(space.base().join("said")).unwrap();
-    assert_eq!(run.code, Some(1), "{run}");
-    assert!(said.contains("outer") || said.contains("action"), "{said}");
-    assert!(said.contains("hint:") && said.contains("deps"), "{said}");
+    for env in ["", "env -i HOME=$HOME ", "exec env -i HOME=$HOME "] {
+        let space = Space::new(&format!(
+            "[target.outer]\nrun = '{env}{IACT} build inner 2> @BASE@/said'\npass_env = ['HOME']\n\
+             [target.inner]\nrun = 'echo hi'\n"
+        ));
+        let run = space.iact(["build", "--json", "outer"]).limit(30).run();
+        let said = std::fs::read_to_string(space.base().join("said")).unwrap();
+        assert_eq!(run.code, Some(1), "{run}");
+        assert!(said.contains("outer") || said.contains("action"), "{said}");
+        assert!(said.contains("hint:") && said.contains("deps"), "{said}");
+    }
 }

@@ -5,7 +5,7 @@
 //! that could run stands behind something that waits.
 
 use super::{Drive, Stage};
-use crate::engine::locks::{NamedLock, folder};
+use crate::engine::locks::{NamedLock, folder, is_held_above};
 use crate::plan::Node;
 use rustc_hash::FxHashMap;
 
@@ -72,6 +72,9 @@ impl Drive<'_, '_> {
                 self.state.locks.held.insert(node, lock);
                 Ok(None)
             }
+            Ok(Err(_)) if is_held_above(name) => Err(format!(
+                "the lock `{name}` is held by an action that started this build, and each would wait for the other"
+            )),
             Ok(Err(holder)) => Ok(Some(holder)),
             Err(error) => Err(format!("the lock `{name}` cannot be taken: {error}")),
         }

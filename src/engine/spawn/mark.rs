@@ -4,16 +4,43 @@
 //! an action puts its own behind that of the outer one, so that each finds what it started. It is no part of
 //! an action's fingerprint.
 
-#![allow(clippy::disallowed_methods, reason = "shell: the caller's environment")]
+#![allow(clippy::disallowed_methods, reason = "shell: the environments of this process and those above it")]
 
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 
 /// The name of the variable.
 pub(crate) const MARKER: &str = "IACT_ACTION";
 
 /// Whether this process was started, however deep below, by an action of that one.
 pub fn is_started_by(pid: u32) -> bool {
-    std::env::var_os(MARKER).is_some_and(|mark| names(mark.as_bytes(), pid))
+    above(MARKER).any(|mark| names(&mark, pid)) || pids_above().any(|above| above == pid)
+}
+
+/// The values of a variable in this process and, where the system tells, in all above it: a command that clears its
+/// environment does not hide from what it starts what it was started by.
+pub fn above(variable: &'static str) -> impl Iterator<Item = Vec<u8>> {
+    let own = std::env::var_os(variable).map(OsString::into_vec);
+    let environs = pids_above().filter_map(|pid| std::fs::read(format!("/proc/{pid}/environ")).ok());
+    own.into_iter()
+        .chain(environs.filter_map(move |environ| value_in(&environ, variable).map(<[u8]>::to_vec)))
+}
+
+/// The processes above this one, as far as the system tells.
+fn pids_above() -> impl Iterator<Item = u32> {
+    std::iter::successors(Some(std::os::unix::process::parent_id()), |pid| parent_of(*pid))
+}
+
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The program's name, in brackets, may hold anything.
+    String::from_utf8_lossy(&stat).rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// What a variable is in an environment block.
+fn value_in<'e>(environ: &'e [u8], variable: &str) -> Option<&'e [u8]> {
+    let mut entries = environ.split(|byte| *byte == 0);
+    entries.find_map(|entry| entry.strip_prefix(variable.as_bytes())?.strip_prefix(b"="))
 }
 
 /// Whether a run in this mark is of that process.

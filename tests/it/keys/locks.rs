@@ -1,7 +1,7 @@
 //! `lock`: one at a time, across processes and checkouts.
 
 use crate::mounted::Mounted;
-use crate::space::{Space, mark, skipped, until};
+use crate::space::{IACT, Space, mark, skipped, until};
 use rustix::process::Signal;
 
 const LOCKED: &str = "[target.t]\nlock = 'prod'\nrun = 'echo in >> @LOG@; sleep 0.2; echo out >> @LOG@'\n";
@@ -78,6 +78,25 @@ fn what_is_up_to_date_takes_no_lock() {
     assert_eq!(other.build(&["t"]).outcomes()["t"], "up_to_date");
     space.write("../go", "");
     holding.wait().expect_code(0);
+}
+
+#[test]
+fn a_lock_that_an_action_above_holds_is_refused_and_one_of_an_action_beside_it_is_waited_for() {
+    let space = Space::new(&format!(
+        "[target.above]\nlock = 'prod'\nrun = 'env -i HOME=$HOME PATH=$PATH {IACT} build -C middle between; exit $?'\n\
+         [target.beside]\nlock = 'prod'\nrun = 'touch @BASE@/held; until test -e @BASE@/said; do sleep 0.02; done'\n\
+         [target.starts]\nrun = 'until test -e @BASE@/held; do sleep 0.02; done; {IACT} build -C middle/inner t 2>&1 | tee @BASE@/out'\n\
+         [target.says]\nrun = 'until grep waits @BASE@/out; do sleep 0.02; done; touch @BASE@/said'\n\
+         [target.all]\ndeps = ['beside', 'starts', 'says']\n"
+    ));
+    space.iactfile_in("middle", &format!("[target.between]\nrun = '{IACT} build -C inner t'\n"));
+    space.iactfile_in("middle/inner", LOCKED);
+    let run = space.iact(["build", "--json", "above"]).limit(30).run().expect_code(1);
+    let said = run.said();
+    assert!(said.contains("`prod`") && said.contains("would wait for the other"), "{said}");
+    assert!(space.trail().is_empty());
+    space.iact(["build", "-j3", "all"]).limit(30).run().expect_code(0);
+    assert_eq!(space.trail(), ["in", "out"]);
 }
 
 /// Ends half a second after it was asked to.
