@@ -35,11 +35,7 @@ pub fn clean(typed: &Typed, clean: &cli::Clean) -> Result<End> {
         });
     }
     workspace.graph.refuse_unused(&workspace.given.vars, &ids.iter().copied().collect::<Vec<_>>())?;
-    let _lock = (!clean.dry_run).then(|| {
-        WorkspaceLock::acquire(&workspace.memory(), |_| {
-            door::tell("waiting: another iact builds in this workspace\n");
-        })
-    });
+    let _lock = if clean.dry_run { None } else { Some(lock(&workspace)?) };
     let mut paths: BTreeSet<String> = ids
         .iter()
         .flat_map(|&id| &workspace.graph.actions[id as usize].outputs)
@@ -58,6 +54,13 @@ pub fn clean(typed: &Typed, clean: &cli::Clean) -> Result<End> {
     }
     trouble.iter().for_each(|error| complain(typed, error));
     Ok(End::Code(if trouble.is_empty() { exit::DONE } else { exit::FAILED }))
+}
+
+/// Nothing is removed while a build is at work on it.
+fn lock(workspace: &Workspace) -> Result<WorkspaceLock> {
+    let waiting = |_| door::tell("waiting: another iact builds in this workspace\n");
+    WorkspaceLock::acquire(&workspace.memory(), waiting)
+        .map_err(|error| Error::new(Kind::Environment, "nothing was removed").because(error))
 }
 
 /// What was there and went, or would go; what could not be removed.

@@ -1,7 +1,7 @@
 //! `clean` removes outputs, and nothing else.
 
 use super::{chain, json, out};
-use crate::space::Space;
+use crate::space::{IACT, Space};
 use std::os::unix::fs::symlink;
 
 #[test]
@@ -72,4 +72,17 @@ fn clean_refuses_names_that_nobody_has() {
     space.build(&["t"]);
     space.iact(["clean", "tt"]).run().expect_code(2);
     assert!(space.has("o"));
+}
+
+#[test]
+fn clean_does_not_remove_what_a_build_is_at_work_on() {
+    let space = Space::new(&format!(
+        "[target.a]\ninputs = []\noutputs = ['o']\nrun = 'touch o'\n\
+         [target.cleans]\ndeps = ['a']\nrun = '{IACT} clean a'\n\
+         [target.looks]\ndeps = ['a']\nrun = '{IACT} clean -n a'\n"
+    ));
+    let run = space.try_build(&["cleans"]).expect_code(1);
+    assert!(space.has("o") && run.said().contains("would wait for the other"), "{run}");
+    let run = space.build(&["looks"]);
+    assert!(run.said().contains("would remove o"), "{run}");
 }
