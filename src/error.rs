@@ -72,7 +72,7 @@ pub struct Source {
 }
 
 /// Where in which text.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The text it points into.
     pub source: Arc<Source>,
@@ -91,7 +91,7 @@ impl Place {
 }
 
 /// One mistake, ready to be shown.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     /// Decides the exit code.
     pub kind: Kind,

@@ -103,8 +103,9 @@ struct Watch<'a> {
     /// When the last build ended, and whether everything was looked at since.
     built: Instant,
     looked_over: bool,
-    /// What the workspace's folder held could not be opened: nobody says when it is back.
-    lost: bool,
+    /// Why the workspace, which is another one by now, cannot be opened, and when that is tried again: the files that
+    /// would mend it need not be among those that are watched.
+    broken: Option<(Error, Duration)>,
     /// Why nothing could be looked at: nobody says when that is over.
     refusal: Option<String>,
     poll: Duration,
@@ -133,7 +134,7 @@ impl<'a> Watch<'a> {
             loops: Loops::default(),
             built: Instant::now(),
             looked_over: false,
-            lost: false,
+            broken: None,
             refusal: None,
             poll: POLL,
         };
@@ -159,8 +160,16 @@ impl<'a> Watch<'a> {
         }
         loop {
             let during = !hints.is_empty() || self.rounds.is_unsettled();
-            if !during && let Some(signal) = self.wait(&mut hints) {
+            let signal = if during { self.heard(&mut hints) } else { self.wait(&mut hints) };
+            if let Some(signal) = signal {
                 return Ok(Over::Signal(signal));
+            }
+            if self.broken.is_some() && !during && hints.everything {
+                match self.reopen(&mut hints, false) {
+                    Some(over) => return Ok(over),
+                    None if hints.is_empty() => continue,
+                    None => {}
+                }
             }
             let belongs = during || self.built.elapsed() < BELONGS;
             let stale = match self.look(&mut hints) {
@@ -168,11 +177,8 @@ impl<'a> Watch<'a> {
                     self.loops.rest(&[]);
                     continue;
                 }
-                Noticed::Reopen => match self.reopen(&mut hints) {
-                    Some(other) => {
-                        let elders = self.rounds.elders(&other.workspace);
-                        return Ok(Over::Reopened(Box::new(other), elders));
-                    }
+                Noticed::Reopen => match self.reopen(&mut hints, true) {
+                    Some(over) => return Ok(over),
                     None => continue,
                 },
                 Noticed::Stale(stale) => stale,
@@ -188,6 +194,9 @@ impl<'a> Watch<'a> {
 
     /// One round. What was hinted at meanwhile is left in `hints`; a signal that ended it ends the watch.
     fn build(&mut self, hints: &mut Hints) -> Result<Option<Signal>> {
+        if let Some(signal) = self.heard(hints) {
+            return Ok(Some(signal));
+        }
         let suspects = self.loops.suspects().cloned().collect();
         let manners = Manners { finish: self.wiring.finish, suspects };
         let mut screen = (self.wiring.screen)();
@@ -323,10 +332,22 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// What was told while nobody waited; a signal ends the watch.
+    fn heard(&mut self, hints: &mut Hints) -> Option<Signal> {
+        while let Ok(event) = self.means.receiver.try_recv() {
+            match event {
+                Event::Signal(Response::End(signal) | Response::Kill(signal)) => return Some(signal),
+                Event::Hinted => hints.merge(self.means.mail.take()),
+                _ => {}
+            }
+        }
+        None
+    }
+
     /// When everything is looked at without a hint.
     fn alarm(&self) -> Option<Duration> {
         match self.ears {
-            _ if self.lost => Some(POLL),
+            _ if let Some((_, pause)) = &self.broken => Some(self.poll.max(*pause)),
             _ if self.refusal.is_some() => Some(self.poll),
             Ears::Polling => Some(self.poll),
             Ears::Notified(_) if self.looked_over => None,
@@ -352,19 +373,25 @@ impl<'a> Watch<'a> {
         due
     }
 
-    /// Opens the workspace anew. If that is not possible, the last good one stays.
-    fn reopen(&mut self, hints: &mut Hints) -> Option<Opened> {
-        let was_lost = std::mem::replace(&mut self.lost, self.rounds.is_lost());
-        match (self.wiring.open)() {
-            Ok(opened) => Some(opened),
-            Err(error) => {
-                if !was_lost {
-                    (self.wiring.complain)(&error);
-                }
-                // The look was cut short.
-                hints.everything = !self.lost;
-                None
+    /// Opens the workspace anew: `moved`, because something of it moved, else because it could not be opened before. If
+    /// that is not possible, the last good one stays.
+    fn reopen(&mut self, hints: &mut Hints, moved: bool) -> Option<Over> {
+        let began = Instant::now();
+        let error = match (self.wiring.open)() {
+            Ok(other) => {
+                let elders = self.rounds.elders(&other.workspace);
+                return Some(Over::Reopened(Box::new(other), elders));
             }
+            Err(error) => *error,
+        };
+        let lost = self.rounds.is_lost();
+        let is_known = self.broken.as_ref().is_some_and(|(known, _)| *known == error);
+        if !is_known || moved && !lost {
+            (self.wiring.complain)(&error);
         }
+        self.broken = Some((error, POLL.max(began.elapsed() * POLL_PART)));
+        // The look was cut short.
+        hints.everything = !lost;
+        None
     }
 }

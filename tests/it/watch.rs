@@ -3,6 +3,7 @@
 mod during;
 mod links;
 mod memory;
+mod reopen;
 mod services;
 
 use crate::dice::Dice;

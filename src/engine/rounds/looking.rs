@@ -17,6 +17,7 @@ use crate::scan::walk::{Folders, Listings, Outputs, is_at_or_below, split};
 use crate::workspace::{Workspace, files};
 use rustc_hash::FxHashSet;
 use rustix::fs::{AtFlags, FileType};
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
@@ -50,6 +51,8 @@ pub(super) struct Definition {
     files: Vec<(PathBuf, Option<blake3::Hash>)>,
     /// It moved while it was read.
     torn: bool,
+    /// What wildcards came to, by their number, that have found something else since.
+    found: BTreeMap<usize, Vec<String>>,
 }
 
 impl Definition {
@@ -67,7 +70,7 @@ impl Definition {
             torn |= is_file && !bytes.as_ref().is_some_and(is_known);
             files.push((path.clone(), bytes.map(|bytes| blake3::hash(&bytes))));
         }
-        Self { files, torn }
+        Self { files, torn, found: BTreeMap::new() }
     }
 
     fn moved(&mut self, touches: impl Fn(&PathBuf) -> bool) -> bool {
@@ -140,8 +143,15 @@ impl Rounds<'_> {
         let folders = Folders::new(self.workspace.folder.as_fd(), self.workspace.gitignore(), &none);
         let folders = folders.with(std::mem::take(&mut sight.listings));
         let mut moved = false;
-        for (patterns, found) in &self.workspace.asked.globs {
-            moved |= scope.concerns(patterns) && files(&folders, patterns)? != *found;
+        for (at, (patterns, found)) in self.workspace.asked.globs.iter().enumerate() {
+            if !scope.concerns(patterns) {
+                continue;
+            }
+            let now = files(&folders, patterns)?;
+            if now != *self.definition.found.get(&at).unwrap_or(found) {
+                self.definition.found.insert(at, now);
+                moved = true;
+            }
         }
         sight.keep(folders);
         Ok(moved)

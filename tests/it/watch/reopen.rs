@@ -1,0 +1,61 @@
+//! What makes the workspace another one while it is watched: names that come and go, conditions, mistakes.
+
+use super::{Watching, now};
+use crate::space::{Space, until};
+use std::time::Duration;
+
+const NAMES: &str = "[workspace]\ndefault = ['t', 'x']\ninclude = ['libs/*']\n\
+    [target.t]\nfor_each = 'src/**/*.c'\noutputs = ['out/{{ file.stem }}']\nrun = 'touch {{ out }}'\n\
+    [target.x]\ndeps = ['t[src/a/x.c]']\ninputs = ['i']\noutputs = ['o']\nrun = 'cp i o'\n";
+
+/// Clock ticks that the watch has computed for.
+fn ticks(watching: &Watching<'_>) -> u64 {
+    let stat = format!("/proc/{}/stat", watching.started.pid().as_raw_nonzero());
+    let text = std::fs::read_to_string(stat).unwrap();
+    let fields: Vec<&str> = text.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[test]
+fn a_name_that_makes_the_workspace_invalid_is_said_once_and_the_last_good_one_is_built_until_it_is_mended() {
+    let space = Space::new(NAMES);
+    space.write("src/a/x.c", "");
+    space.write("i", "0\n");
+    let watching = Watching::of(&space, &[]);
+    let said = |what: &str| watching.started.err().matches(what).count();
+    // What is said; by what; whether the last good one can be built meanwhile; what mends it.
+    type Act<'a> = &'a dyn Fn();
+    let rows: [(&str, Act<'_>, bool, Act<'_>); 4] = [
+        ("both make", &|| drop(space.write("src/b/x.c", "")), true, &|| space.remove("src/b")),
+        ("selects no", &|| space.remove("src/a/x.c"), false, &|| drop(space.write("src/a/x.c", ""))),
+        ("libs/q/Iactfile.toml:1", &|| space.iactfile_in("libs/q", "[target.half\n"), true, &|| {
+            space.iactfile_in("libs/q", "[target.whole]\nrun = 'true'\n")
+        }),
+        ("`app` has no", &|| space.iactfile(&NAMES.replace("'libs/*'", "'libs/*', 'app'")), true, &|| {
+            space.iactfile_in("app", "[target.whole]\nrun = 'true'\n")
+        }),
+    ];
+    for (what, broken, builds, mended) in rows {
+        broken();
+        until(what, || said(what) == 1);
+        watching.settle();
+        let (began, runs, errors) = (ticks(&watching), watching.runs(), said("error:"));
+        std::thread::sleep(Duration::from_millis(1_500));
+        let used = ticks(&watching) - began;
+        assert_eq!((watching.runs(), said("error:")), (runs, errors), "{what}: {}", watching.started.err());
+        assert!(said(what) == 1 && used < 50, "{what}: {used} ticks in 1.5 s: {}", watching.started.err());
+        if builds {
+            space.write("i", format!("{what}\n"));
+            until("it is built", || now(&space, "o") == format!("{what}\n"));
+            watching.settle();
+        }
+        let runs = watching.runs();
+        mended();
+        until("it is opened again", || watching.runs() > runs);
+        watching.expect_fresh(what);
+        assert_eq!(said(what), 1, "{}", watching.started.err());
+    }
+    space.iactfile_in("libs/r", "[target.half\n");
+    until("it is broken", || said("libs/r/Iactfile.toml:1") == 1);
+    watching.end();
+}
