@@ -186,6 +186,11 @@ impl<'a> Watch<'a> {
             if !self.is_due(&stale, belongs) {
                 continue;
             }
+            if self.rounds.conditions_moved()
+                && let Some(over) = self.reopen(&mut hints, true)
+            {
+                return Ok(over);
+            }
             if let Some(signal) = self.build(&mut hints)? {
                 return Ok(Over::Signal(signal));
             }

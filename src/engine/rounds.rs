@@ -7,6 +7,7 @@
 //! The workspace's lock is held during a round only.
 #![allow(clippy::disallowed_methods, reason = "shell: opens the workspace's memory, looks at files")]
 
+mod conditions;
 mod folders;
 mod looking;
 
@@ -89,6 +90,7 @@ pub struct Rounds<'a> {
     /// The journal as the last round left it.
     journal_stat: Option<Stat>,
     definition: looking::Definition,
+    conditions: conditions::Conditions,
 }
 
 /// What was seen, as far as nothing moved since.
@@ -129,8 +131,17 @@ impl<'a> Rounds<'a> {
         let mut shared =
             Shared::new(parts, options.jobs).map_err(|error| system("open the workspace", error))?;
         shared.services = Services::with_elders(elders);
-        let definition = looking::Definition::of(workspace);
-        Ok(Self { workspace, plan, options, shared, warnings, sight: None, journal_stat: None, definition })
+        Ok(Self {
+            workspace,
+            plan,
+            options,
+            shared,
+            warnings,
+            sight: None,
+            journal_stat: None,
+            definition: looking::Definition::of(workspace),
+            conditions: conditions::Conditions::of(workspace, plan),
+        })
     }
 
     /// One build. `follow` is given the folders to watch before anything runs.

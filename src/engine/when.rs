@@ -14,6 +14,11 @@ use std::collections::BTreeMap;
 
 /// Notes in the plan what is skipped, and why.
 pub fn ask(workspace: &Workspace, plan: &mut Plan) {
+    plan.skips = skips(workspace, plan);
+}
+
+/// What of the plan is skipped here and now, and why.
+pub fn skips(workspace: &Workspace, plan: &Plan) -> BTreeMap<Node, String> {
     let action = |node: Node| &workspace.graph.actions[plan.actions[node.index()] as usize];
     let mut skips = BTreeMap::new();
     for node in plan.nodes() {
@@ -38,7 +43,7 @@ pub fn ask(workspace: &Workspace, plan: &mut Plan) {
         }
         skips.extend(without);
     }
-    plan.skips = skips;
+    skips
 }
 
 /// The first thing that does not hold.

@@ -1,6 +1,6 @@
 //! Which folders have to be watched, so that nothing a plan depends on moves unnoticed.
 //!
-//! Invariant: every folder that a wildcard looked into or that holds an input, every place where such a folder could appear,
+//! Invariant: every folder that a wildcard looked into or that holds an input or what a condition names, every place where such a folder could appear,
 //! the Iactfiles' folders, and all of their parents up to the root. Tools beside the workspace, outputs, `.git`, `.iact` and the cache are not
 //! watched.
 
@@ -45,6 +45,7 @@ impl Rounds<'_> {
             self.workspace.graph.actions[*id as usize].inputs.iter().flat_map(|inputs| &inputs.literals)
         });
         folders.extend(literals.map(|literal| split(literal.as_bytes()).0));
+        folders.extend(self.conditions.paths.iter().map(|path| split(path.as_bytes()).0));
         for id in sight.survey.wanted.iter().copied().chain(discovered).filter(|id| !tools.contains(id)) {
             let path = journal.paths.bytes_of(id);
             folders.insert(split(path).0);

@@ -28,7 +28,7 @@ pub enum Noticed {
     Nothing,
     /// Something is stale.
     Stale(Stale),
-    /// The workspace has to be opened again: an Iactfile, the files of a `for_each`, or its folder moved.
+    /// The workspace has to be opened again: an Iactfile, the files of a `for_each`, what a condition says, or its folder moved.
     Reopen,
 }
 
@@ -99,7 +99,8 @@ impl Rounds<'_> {
             let path = path.strip_prefix(root).unwrap_or(path);
             hints.everything || hints.paths.contains(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()))
         };
-        if self.definition.moved(named) || self.is_lost() {
+        let asks = self.touches_conditions(hints);
+        if self.definition.moved(named) || self.is_lost() || asks && self.conditions_moved() {
             return Ok(Noticed::Reopen);
         }
         let Some(sight) = &mut self.sight else { return Ok(Noticed::Stale(Stale::default())) };

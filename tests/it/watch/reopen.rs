@@ -59,3 +59,42 @@ fn a_name_that_makes_the_workspace_invalid_is_said_once_and_the_last_good_one_is
     until("it is broken", || said("libs/r/Iactfile.toml:1") == 1);
     watching.end();
 }
+
+#[test]
+fn conditions_are_asked_again_when_their_files_come_and_go_and_before_each_build() {
+    let space = Space::new(
+        "[workspace]\ndefault = ['t', 'u', 'v']\n\
+         [target.t]\nwhen = { exists = 'flags/t' }\ninputs = ['i']\noutputs = ['o']\nrun = 'cp i o'\n\
+         [target.u]\nrequires = [{ file = 'flags/u', optional = true }]\ninputs = ['i']\noutputs = ['p']\nrun = 'cp i p'\n\
+         [target.v]\nrequires = [{ tool = '@BASE@/tool', optional = true }]\ninputs = ['i']\noutputs = ['q']\nrun = 'cp i q'\n",
+    );
+    space.write("i", "1\n");
+    space.write("flags/t", "");
+    let watching = Watching::of(&space, &[]);
+    let outputs = || ["o", "p", "q"].map(|name| now(&space, name).trim_end().to_owned());
+    assert_eq!(outputs(), ["1", "", ""], "{}", watching.started.out());
+    type Row<'a> = (&'a str, &'a dyn Fn(), [&'a str; 3]);
+    let rows: [Row<'_>; 7] = [
+        ("a flag goes", &|| space.remove("flags/t"), ["1", "", ""]),
+        ("an input moves", &|| drop(space.write("i", "2\n")), ["1", "", ""]),
+        ("a flag comes back", &|| drop(space.write("flags/t", "")), ["2", "", ""]),
+        ("another comes", &|| drop(space.write("flags/u", "")), ["2", "2", ""]),
+        ("a tool comes, which nobody watches", &|| drop(space.write("../tool", "")), ["2", "2", ""]),
+        ("an input moves", &|| drop(space.write("i", "3\n")), ["3", "3", "3"]),
+        ("the folder of both goes", &|| space.remove("flags"), ["3", "3", "3"]),
+    ];
+    for (what, act, expected) in rows {
+        act();
+        watching.settle();
+        assert_eq!(outputs(), expected, "{what}: {}", watching.started.out());
+    }
+    space.write("i", "4\n");
+    watching.settle();
+    assert_eq!(outputs(), ["3", "3", "4"], "{}", watching.started.out());
+    let run = space.build(&[]);
+    assert_eq!(
+        (run.with("skipped"), run.with("up_to_date")),
+        (vec!["t".into(), "u".into()], vec!["v".into()])
+    );
+    watching.end();
+}
