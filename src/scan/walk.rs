@@ -370,9 +370,12 @@ fn takes(patterns: &Patterns, path: &[u8], hidden: bool) -> bool {
     patterns.takes(&String::from_utf8_lossy(path), hidden)
 }
 
+/// Folders of which nothing is an input.
+pub const PRIVATE: [&[u8]; 3] = [b".git", b".iact", iact_cache::BESIDE.as_bytes()];
+
 /// Whether nothing of this name, or in a folder of it, is an input.
 pub fn is_private(name: &[u8]) -> bool {
-    matches!(name, b".git" | b".iact") || name == iact_cache::BESIDE.as_bytes()
+    PRIVATE.contains(&name)
 }
 
 fn is_ignored(ignores: &[Gitignore], path: &[u8], is_folder: bool) -> bool {

@@ -24,21 +24,15 @@ fn clean_removes_the_outputs_of_targets_and_a_build_brings_them_back() {
 fn clean_never_follows_a_link() {
     let space = chain();
     space.build(&["all"]);
-    let outside = space.base().join("outside");
-    std::fs::create_dir(&outside).unwrap();
-    for name in ["a", "b", "file"] {
-        std::fs::write(outside.join(name), "precious").unwrap();
+    for name in ["made", "out"] {
+        let outside = space.base().join(name);
+        std::fs::rename(space.path(name), &outside).unwrap();
+        symlink(&outside, space.path(name)).unwrap();
     }
-    space.remove("made");
-    symlink(&outside, space.path("made")).unwrap();
-    space.remove("out");
-    symlink(&outside, space.path("out")).unwrap();
-    assert_eq!(
-        out(&space, &["clean"]),
-        "removed made\n",
-        "the link itself, and nothing behind the other one"
-    );
-    assert!(space.has("out") && std::fs::read_dir(&outside).unwrap().count() == 3);
+    assert_eq!(out(&space, &["clean"]), "", "all of it is as it was made, behind links");
+    for path in ["made/deep/file", "out/a", "out/b"] {
+        assert!(space.has(path), "{path}");
+    }
 }
 
 #[test]
@@ -59,11 +53,55 @@ fn what_was_declared_once_goes_only_as_it_was_made_and_if_nobody_reads_it() {
     let space = built();
     space.write("made/mine", "kept");
     let run = space.iact(["clean"]).run().expect_code(0);
-    assert!(space.has("made/mine") && space.has("out/b") && run.err.contains("left alone"), "{run}");
+    assert!(space.has("made/mine") && !space.has("out/b"), "{run}");
+    assert!(run.err.contains("left alone, since it is not what `b` made any more: made\n"), "{run}");
     let space = built();
     space.iactfile(&format!("{}[target.c]\ninputs = [\"out/*\"]\nrun = \"true\"\n", without_b()));
-    assert_eq!(out(&space, &["clean"]), "removed out/a\n");
+    assert_eq!(out(&space, &["clean"]), "removed made\nremoved out/a\n");
     assert!(space.has("out/b"));
+}
+
+#[test]
+fn what_is_declared_goes_only_if_iact_made_it_and_nobody_changed_it_since() {
+    type Change = fn(&Space);
+    let rows: [(&str, Change, &str, &str); 7] = [
+        ("as it was made", |_| {}, "made out/a out/b", ""),
+        ("edited", |space| drop(space.write("out/a", "mine")), "made out/b", "what `a` made any more: out/a"),
+        (
+            "a stray",
+            |space| drop(space.write("made/deep/x", "mine")),
+            "out/a out/b",
+            "what `b` made any more: made",
+        ),
+        (
+            "a repository",
+            |space| drop(space.write("made/.git/HEAD", "")),
+            "out/a out/b",
+            "what `b` made any more: made",
+        ),
+        ("its other output is gone", |space| space.remove("made"), "out/a out/b", ""),
+        ("never built", |space| space.remove(".iact"), "", "nothing is remembered of how it was made: out/a"),
+        (
+            "renamed",
+            |space| {
+                space.iactfile(&super::CHAIN.replace("target.a]", "target.c]").replace("[\"a\"]", "[\"c\"]"))
+            },
+            "made out/a out/b",
+            "",
+        ),
+    ];
+    for (what, change, removed, left) in rows {
+        let space = chain();
+        space.build(&["all"]);
+        change(&space);
+        let said = |verb: &str| {
+            removed.split_whitespace().map(|path| format!("{verb} {path}\n")).collect::<String>()
+        };
+        assert_eq!(out(&space, &["clean", "-n"]), said("would remove"), "{what}");
+        let run = space.iact(["clean"]).run().expect_code(0);
+        assert_eq!(run.out, said("removed"), "{what}: {run}");
+        assert!(run.err.contains(left) && run.err.contains("left alone") != left.is_empty(), "{what}: {run}");
+    }
 }
 
 #[test]
