@@ -13,6 +13,7 @@ use crate::engine::lock::WorkspaceLock;
 use crate::engine::run::{self, Memory};
 use crate::error::{Error, Kind, Result, exit};
 use crate::graph::action::Action;
+use crate::path::is_beneath;
 use crate::plan::{Node, Plan};
 use crate::ui::phrase;
 use crate::ui::table::{Column, table};
@@ -51,6 +52,7 @@ pub fn artifact(typed: &Typed, verb: &ArtifactVerb) -> Result<End> {
         }
         ArtifactVerb::Restore { target } => {
             let chosen = kept.choose(target)?;
+            insist_on_outputs(&chosen)?;
             let _lock = WorkspaceLock::acquire(&workspace.memory(), |_| {}).map_err(|error| wrong(&error))?;
             kept.restore(&chosen, &workspace.root)?;
             Ok(End::Code(exit::DONE))
@@ -86,6 +88,20 @@ fn insist_on_room(chosen: &[Chosen<'_>], into: &Path) -> Result<()> {
     let Some(path) = taken.next() else { return Ok(()) };
     let hint = "`iact artifact get` replaces nothing: move it away, or name another folder";
     Err(Error::new(Kind::Usage, format!("`{}` is there already", path.display())).hint(hint))
+}
+
+/// What the target does not declare today may be somebody's own by now.
+fn insist_on_outputs(chosen: &[Chosen<'_>]) -> Result<()> {
+    for one in chosen {
+        let declared = |path: &str| one.action.outputs.iter().any(|output| is_beneath(path, &output.path));
+        if let Some(output) = one.generation.result.outputs.iter().find(|output| !declared(&output.path)) {
+            let (name, path) = (&one.action.name, &output.path);
+            let message = format!("`{name}@{}` has `{path}`, which is no output of `{name}` now", one.number);
+            let hint = format!("`iact artifact get {name}@{} DIR` writes it into a folder", one.number);
+            return Err(Error::new(Kind::Usage, message).hint(hint));
+        }
+    }
+    Ok(())
 }
 
 struct Kept<'w> {

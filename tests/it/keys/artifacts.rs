@@ -98,6 +98,35 @@ fn generations_are_kept_and_can_be_had_again() {
 }
 
 #[test]
+fn what_is_no_output_any_more_is_not_restored_over_somebodys_own() {
+    let declared = |output: &str| {
+        let run = "mkdir -p lib; echo gen > lib/f";
+        format!(
+            "[target.dump]\ninputs = []\noutputs = ['{output}']\nretain = {{ last = 2 }}\nrun = '{run}'\n"
+        )
+    };
+    for (now, code) in [("lib", 0), ("lib/f", 2), ("lib2", 2), ("li", 2)] {
+        let space = Space::new(&declared("lib"));
+        space.build(&["dump"]);
+        space.remove("lib");
+        space.write("lib/source.c", "mine");
+        space.iactfile(&declared(now));
+        let run = space.iact(["artifact", "restore", "dump@1"]).run().expect_code(code);
+        assert_eq!(space.has("lib/source.c"), code != 0, "{now}: {run}");
+        assert!(code == 0 || run.err.contains("`lib`, which is no output of `dump` now"), "{run}");
+        space.iact(["artifact", "get", "dump@1", "there"]).run().expect_code(0);
+        assert!(space.has("there/lib/f"));
+    }
+    // What lies in an output is as much the target's.
+    let space = Space::new(&declared("lib/f"));
+    space.build(&["dump"]);
+    space.remove("lib");
+    space.iactfile(&declared("lib"));
+    space.iact(["artifact", "restore", "dump@1"]).run().expect_code(0);
+    assert!(space.has("lib/f"));
+}
+
+#[test]
 fn generations_are_out_of_reach_of_eviction_and_of_a_lost_memory() {
     let space = dump("retain = { last = 2 }");
     make(&space, "12");
