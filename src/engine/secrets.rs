@@ -193,21 +193,46 @@ fn parse(text: &str) -> BTreeMap<String, String> {
     for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
         let line = line.strip_prefix("export ").unwrap_or(line);
         let Some((name, value)) = line.split_once('=') else { continue };
-        let value = value.trim();
-        let quoted = |quote: char| {
-            let rest = value.strip_prefix(quote)?;
-            rest.rfind(quote).map(|end| &rest[..end])
-        };
-        let value = match (quoted('"'), quoted('\'')) {
-            (Some(inner), _) => {
-                inner.replace("\\n", "\n").replace("\\\"", "\"").replace("\\$", "$").replace("\\\\", "\\")
-            }
-            (None, Some(inner)) => inner.to_owned(),
-            (None, None) => value.split(" #").next().unwrap_or_default().trim_end().to_owned(),
-        };
-        variables.insert(name.trim().to_owned(), value);
+        variables.insert(name.trim().to_owned(), value_of(value));
     }
     variables
+}
+
+/// What stands behind a `=`: texts in quotes next to each other, then what stands without up to a comment.
+fn value_of(written: &str) -> String {
+    let mut value = String::new();
+    let mut rest = written.trim_start();
+    while let Some((inner, behind)) = quoted(rest) {
+        value.push_str(&inner);
+        rest = behind;
+    }
+    let is_quoted = rest.len() < written.trim_start().len();
+    let rest = if is_quoted { rest } else { written };
+    let is_comment = |at: &usize| rest[..*at].ends_with([' ', '\t']);
+    let end = rest.match_indices('#').map(|(at, _)| at).find(is_comment).unwrap_or(rest.len());
+    let plain = rest[..end].trim_end();
+    value.push_str(if is_quoted { plain } else { plain.trim_start() });
+    value
+}
+
+/// A text that begins with a quote, up to the one that closes it, and what stands behind that.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    if let Some(inner) = text.strip_prefix('\'') {
+        return inner.split_once('\'').map(|(inner, behind)| (inner.to_owned(), behind));
+    }
+    let mut value = String::new();
+    let mut rest = text.strip_prefix('"')?.chars();
+    loop {
+        match rest.next()? {
+            '"' => return Some((value, rest.as_str())),
+            '\\' => match rest.next()? {
+                'n' => value.push('\n'),
+                escaped @ ('"' | '$' | '\\' | '`') => value.push(escaped),
+                other => value.extend(['\\', other]),
+            },
+            other => value.push(other),
+        }
+    }
 }
 
 /// One stream of one command.
@@ -300,10 +325,31 @@ mod tests {
 
     #[test]
     fn an_env_file_is_read_as_a_shell_would() {
-        let text =
-            "# comment\nA=1\nexport B = two words # really\nC=\"a\\nb \\\"q\\\"\"\nD='x # y'\nE=\nno\n";
-        let found = parse(text);
-        let expected = [("A", "1"), ("B", "two words"), ("C", "a\nb \"q\""), ("D", "x # y"), ("E", "")];
-        assert_eq!(found, expected.map(|(a, b)| (a.to_owned(), b.to_owned())).into());
+        let rows = [
+            ("# comment", None),
+            ("no", None),
+            ("A=", Some("")),
+            ("A=1", Some("1")),
+            ("A=#1", Some("#1")),
+            ("A= # nothing", Some("")),
+            ("export A = two words # really", Some("two words")),
+            ("A=it's # mine", Some("it's")),
+            ("A='x # y'", Some("x # y")),
+            ("A='value' # don't share", Some("value")),
+            (r#"A="value" # say "hi""#, Some("value")),
+            (r#"A="it's" # don't"#, Some("it's")),
+            (r#"A="a\nb \"q\" \$x \x""#, Some("a\nb \"q\" $x \\x")),
+            (r#"A="a\\nb\\""#, Some("a\\nb\\")),
+            (r#"A='a\nb\'"#, Some("a\\nb\\")),
+            (r#"A="a"'b'c#d"#, Some("abc#d")),
+            (r#"A="open"#, Some("\"open")),
+        ];
+        for (line, value) in rows {
+            let found = parse(line);
+            assert_eq!(found.get("A").map(String::as_str), value, "{line}");
+            assert_eq!(found.len(), usize::from(value.is_some()), "{line}");
+        }
+        let expected = [("A", "1"), ("B", "2")];
+        assert_eq!(parse("A='1'\n\n# x\nB=2\n"), expected.map(|(a, b)| (a.to_owned(), b.to_owned())).into());
     }
 }
