@@ -3,6 +3,7 @@
 use super::build::{Goals, given};
 use super::{End, answer, open};
 use crate::cli::{Status, Typed};
+use crate::decision::Reason;
 use crate::engine::assess::Force;
 use crate::engine::forecast::Foretold;
 use crate::engine::inquiry::Inquiry;
@@ -52,9 +53,12 @@ pub fn status(typed: &Typed, status: &Status) -> Result<End> {
     workspace.graph.refuse_unused(&workspace.given.vars, &plan.actions)?;
     let all = Inquiry::open(&workspace, &plan)?.forecast(&Force::Nothing);
     let name = |one: &Foretold| &workspace.graph.actions[plan.actions[one.node.index()] as usize];
-    // A target without inputs always runs; it is never stale.
+    // A target without inputs always runs, and so does a cleanup that is called for; neither is ever stale.
     let idle = |one: &Foretold| matches!(one.forecast, Forecast::UpToDate | Forecast::Skip);
-    let stale = |one: &&Foretold| !idle(one) && name(one).inputs.is_some();
+    let stale = |one: &&Foretold| {
+        let is_called = plan.conditions.contains_key(&one.node) && one.reason == Some(Reason::Always);
+        !idle(one) && !is_called && name(one).inputs.is_some()
+    };
     let mut text = String::new();
     if status.json.json {
         let rows: Vec<serde_json::Value> = all

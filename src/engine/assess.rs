@@ -153,7 +153,8 @@ impl<'a> Assessor<'_, 'a> {
         });
         let decision = decide(
             &Facts {
-                always: action.inputs.is_none(),
+                // What calls for a cleanup is never what it was.
+                always: action.inputs.is_none() || self.told.given.contains_key(&node),
                 forced: self.force.includes(node),
                 record,
                 definition: &definition,

@@ -50,7 +50,8 @@ pub fn forecast(shared: &Shared<'_>, assessor: &Assessor<'_, '_>) -> Vec<Foretol
             changed[node.index()] = stale;
             continue;
         }
-        if skips(plan, node, &all) {
+        let is_called = is_called(plan, node, &all);
+        if plan.skips.contains_key(&node) || !is_called && !is_wanted(plan, node) {
             let trouble = plan.skips.get(&node).cloned();
             all.push(Foretold { forecast: Forecast::Skip, outputs_change: false, trouble, ..blank(node) });
             continue;
@@ -66,6 +67,9 @@ pub fn forecast(shared: &Shared<'_>, assessor: &Assessor<'_, '_>) -> Vec<Foretol
             foretold.forecast = Forecast::Run;
             foretold.fingerprint = None;
             foretold.outputs_change = true;
+        }
+        if is_called {
+            foretold = Foretold { trouble: foretold.trouble, reason: Some(Reason::Always), ..blank(node) };
         }
         changed[node.index()] = (foretold.outputs_change && !action.outputs.is_empty()).then_some(node);
         all.push(foretold);
@@ -91,14 +95,16 @@ pub fn told(shared: &Shared<'_>, plan: &Plan, journal: &Journal) -> Told {
     told
 }
 
-/// Whether `when` says no, or it is a cleanup that nothing asks for as far as can be told: what runs may not
-/// fail.
-fn skips(plan: &Plan, node: Node, before: &[Foretold]) -> bool {
+/// Whether it is a cleanup that something calls for, as far as can be told: what runs may not fail.
+fn is_called(plan: &Plan, node: Node, before: &[Foretold]) -> bool {
     let runs = |owner: Node| before.iter().any(|one| one.node == owner && one.forecast == Forecast::Run);
-    let cleanup = plan.conditions.get(&node).is_some_and(|condition| {
-        !condition.wanted && !condition.triggers.iter().any(|&(owner, on)| on == On::Start && runs(owner))
-    });
-    cleanup || plan.skips.contains_key(&node)
+    plan.conditions
+        .get(&node)
+        .is_some_and(|condition| condition.triggers.iter().any(|&(owner, on)| on == On::Start && runs(owner)))
+}
+
+fn is_wanted(plan: &Plan, node: Node) -> bool {
+    plan.conditions.get(&node).is_none_or(|condition| condition.wanted)
 }
 
 fn blank(node: Node) -> Foretold {

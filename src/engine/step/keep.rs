@@ -29,7 +29,9 @@ impl Step<'_, '_> {
         }
         let paths: Vec<&str> = job.action.outputs.iter().map(|output| output.path.as_str()).collect();
         let whole = self.done.moved.is_none() && ran.log_whole && ran.ended.output_complete;
-        let storable = whole && job.action.cache && job.certain && self.done.fingerprint.is_some();
+        let is_called = !job.values.given.is_empty();
+        let storable =
+            whole && job.action.cache && job.certain && !is_called && self.done.fingerprint.is_some();
         let retained = whole && job.action.rare().retain.is_some();
         let cache = self.shared.cache.as_ref().filter(|cache| (storable || retained) && cache.writes());
         let function = self.shared.workspace.digest_function();

@@ -117,6 +117,37 @@ fn they_are_told_what_was_exported_even_before_a_failure() {
 }
 
 #[test]
+fn one_that_is_called_for_really_runs_each_time_whatever_its_inputs() {
+    let space = Space::new(
+        "[target.deploy]\nrun = 'echo new > live; exit 1'\non_failure = ['undo']\nfinally = ['report']\n\
+         [target.undo]\ninputs = ['good']\nrun = 'echo undo >> @LOG@; cp good live'\n\
+         [target.report]\ninputs = []\noutputs = ['report']\nrun = 'echo report >> @LOG@; cp $IACT_SUMMARY report'\n",
+    );
+    space.write("good", "good");
+    for forgotten in [false, false, true] {
+        if forgotten {
+            space.remove(".iact");
+        }
+        let run = space.try_build(&["deploy"]).expect_code(1);
+        assert_eq!(space.trail(), ["undo", "report"], "{run}");
+        assert_eq!((space.read("live").as_str(), run.reason("undo").as_str()), ("good", "always"), "{run}");
+        assert!(space.read("report").contains("\"deploy\""), "{run}");
+        space.remove("report");
+    }
+    space.iact(["status", "deploy"]).run().expect_code(0);
+    let run = space.iact(["build", "-n", "--json", "deploy"]).run().expect_code(0);
+    let planned = run.events.iter().find(|event| event["target"] == "report").unwrap();
+    assert_eq!(
+        (planned["decision"].as_str(), planned["reason"]["kind"].as_str()),
+        (Some("run"), Some("always"))
+    );
+    // As a goal it is a target like any other, and nothing of what it did as a cleanup counts.
+    for outcome in ["executed", "up_to_date"] {
+        assert_eq!(space.build(&["undo"]).outcomes()["undo"], outcome);
+    }
+}
+
+#[test]
 fn an_interrupted_target_is_cleaned_up_after() {
     let space = space(&format!("run = 'touch @BASE@/begun; sleep {}'", mark()), "");
     let started = space.iact(["build", "--json", "t"]).start();
