@@ -142,7 +142,7 @@ impl<'w> Kept<'w> {
     fn all(&self, id: u32) -> Result<Vec<Chosen<'w>>> {
         let action = &self.workspace.graph.actions[id as usize];
         let owner = generations::owner(self.workspace, &action.name);
-        let mut all = generations::list(self.store, &owner).map_err(stored)?;
+        let mut all = generations::list(self.store, &owner, unix_ms()).map_err(stored)?;
         if all.is_empty() {
             all.extend(self.last(action)?);
         }

@@ -123,7 +123,8 @@ fn gc(typed: &Typed, stores: &[LocalStore], asked: &Gc) -> Result<End> {
         if let Some(workspace) =
             workspace.as_ref().filter(|one| one.digest_function() == store.digest_function())
         {
-            generations::thin_all(store, workspace, unix_ms()).map_err(wrong)?;
+            let journal = Memory::open(workspace)?.journal;
+            generations::thin_all(store, workspace, &journal, unix_ms()).map_err(wrong)?;
         }
         let swept = store.sweep(&policy).map_err(wrong)?;
         total.results += swept.results;

@@ -162,8 +162,9 @@ impl<'a> Assessor<'_, 'a> {
                 discovered: &discovered,
                 brought: &brought,
                 outputs: &outputs,
-                expired_ms: record
-                    .and_then(|record| expired_ms(action, record.finished_unix_ms, self.now_unix_ms)),
+                expired_ms: record.and_then(|record| {
+                    expired_ms(action.rare().valid_for_ms, record.finished_unix_ms, self.now_unix_ms)
+                }),
             },
             &self.journal.paths,
         );
@@ -330,8 +331,33 @@ pub fn tell_exports(graph: &Graph, id: u32, journal: &Journal, exported: &Export
     }
 }
 
-/// How old a result is, if that is older than it may be.
-pub fn expired_ms(action: &Action, finished_unix_ms: u64, now_unix_ms: u64) -> Option<u64> {
+/// How far two clocks that are right may be apart: a cache may be another machine's, too.
+const CLOCKS_MS: u64 = 60_000;
+
+/// How old a result is, if that is older than it may be, or if it is dated later than now: nobody knows how old it is.
+pub fn expired_ms(valid_for_ms: Option<u64>, finished_unix_ms: u64, now_unix_ms: u64) -> Option<u64> {
     let age_ms = now_unix_ms.saturating_sub(finished_unix_ms);
-    action.rare().valid_for_ms.filter(|&valid_ms| age_ms > valid_ms).map(|_| age_ms)
+    let is_later = finished_unix_ms > now_unix_ms.saturating_add(CLOCKS_MS);
+    valid_for_ms.filter(|&valid_ms| is_later || age_ms > valid_ms).map(|_| age_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_is_valid_for_its_time_and_not_before_it_was_made() {
+        let now = 10 * CLOCKS_MS;
+        for (valid_for_ms, finished, age_ms) in [
+            (None, 0, None),
+            (None, u64::MAX, None),
+            (Some(100), now - 100, None),
+            (Some(100), now - 101, Some(101)),
+            (Some(100), now + CLOCKS_MS, None),
+            (Some(100), now + CLOCKS_MS + 1, Some(0)),
+            (Some(u64::MAX), u64::MAX, Some(0)),
+        ] {
+            assert_eq!(expired_ms(valid_for_ms, finished, now), age_ms, "{valid_for_ms:?} {finished}");
+        }
+    }
 }

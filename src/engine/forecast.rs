@@ -147,7 +147,8 @@ fn foretell(shared: &Shared<'_>, assessor: &Assessor<'_, '_>, node: Node) -> For
             let found =
                 foretold.fingerprint.zip(store).and_then(|(digest, store)| store.lookup(&digest).ok());
             if let Some(Lookup::Hit(result)) = found
-                && expired_ms(action, result.finished_unix_ms, assessor.now_unix_ms).is_none()
+                && expired_ms(action.rare().valid_for_ms, result.finished_unix_ms, assessor.now_unix_ms)
+                    .is_none()
             {
                 if check_fails() {
                     foretold.reason = Some(reason.clone().min(Reason::CheckFailed));

@@ -6,11 +6,14 @@
 //! the only list of them.
 //!
 //! Invariant: of the generations that `retain` does not ask for any more, only the pin goes; `age` and `last`
-//! together keep what either asks for; the newest always stays.
+//! together keep what either asks for; the newest always stays, and so does what the workspace has. What is dated later than
+//! now was made while the clock was wrong: it is older than anything made since.
 
+use crate::journal::Journal;
 use crate::manifest::decl::Retain;
 use crate::workspace::Workspace;
 use iact_cache::{Digest, DigestFunction, LocalStore, StoreError, StoredResult};
+use std::cmp::Reverse;
 
 /// A kept result.
 #[derive(Clone, Debug)]
@@ -41,25 +44,38 @@ pub fn digest(function: DigestFunction, owner: &str, result: &StoredResult) -> D
 ///
 /// # Errors
 /// The cache cannot be read.
-pub fn list(store: &LocalStore, owner: &str) -> Result<Vec<Generation>, StoreError> {
+pub fn list(store: &LocalStore, owner: &str, now_unix_ms: u64) -> Result<Vec<Generation>, StoreError> {
     let kept: Vec<Digest> = store.pinned_by(&keeper(owner))?.into_iter().map(|(digest, _)| digest).collect();
     let mut all: Vec<Generation> = store
         .pinned_by(owner)?
         .into_iter()
         .map(|(digest, result)| Generation { digest, result, is_pinned: kept.contains(&digest) })
         .collect();
-    all.sort_by(|a, b| {
-        b.result.finished_unix_ms.cmp(&a.result.finished_unix_ms).then(a.digest.cmp(&b.digest))
-    });
+    sort(&mut all, now_unix_ms);
     Ok(all)
 }
 
-/// Lets go of what `retain` does not ask for any more.
+fn sort(all: &mut [Generation], now_unix_ms: u64) {
+    all.sort_by_key(|one| {
+        let finished_unix_ms = one.result.finished_unix_ms;
+        (finished_unix_ms > now_unix_ms, Reverse(finished_unix_ms), one.digest)
+    });
+}
+
+/// Lets go of what `retain` does not ask for any more, but for the result that finished when the workspace's did.
 ///
 /// # Errors
 /// The cache cannot be read or written.
-pub fn thin(store: &LocalStore, owner: &str, retain: Retain, now_unix_ms: u64) -> Result<(), StoreError> {
-    for generation in surplus(&list(store, owner)?, retain, now_unix_ms) {
+pub fn thin(
+    store: &LocalStore,
+    owner: &str,
+    retain: Retain,
+    has_unix_ms: Option<u64>,
+    now_unix_ms: u64,
+) -> Result<(), StoreError> {
+    let all = list(store, owner, now_unix_ms)?;
+    let is_elsewhere = |one: &&Generation| Some(one.result.finished_unix_ms) != has_unix_ms;
+    for generation in surplus(&all, retain, now_unix_ms).filter(is_elsewhere) {
         store.unpin(&generation.digest, owner)?;
     }
     Ok(())
@@ -69,7 +85,12 @@ pub fn thin(store: &LocalStore, owner: &str, retain: Retain, now_unix_ms: u64) -
 ///
 /// # Errors
 /// The cache cannot be read or written.
-pub fn thin_all(store: &LocalStore, workspace: &Workspace, now_unix_ms: u64) -> Result<(), StoreError> {
+pub fn thin_all(
+    store: &LocalStore,
+    workspace: &Workspace,
+    journal: &Journal,
+    now_unix_ms: u64,
+) -> Result<(), StoreError> {
     let owners = store.pin_owners()?;
     for action in &workspace.graph.actions {
         let owner = owner(workspace, &action.name);
@@ -77,15 +98,20 @@ pub fn thin_all(store: &LocalStore, workspace: &Workspace, now_unix_ms: u64) -> 
             continue;
         }
         match action.rare().retain {
-            Some(retain) => thin(store, &owner, retain, now_unix_ms)?,
+            Some(retain) => thin(store, &owner, retain, finished(journal, &action.name), now_unix_ms)?,
             None => {
-                for generation in list(store, &owner)?.iter().filter(|one| !one.is_pinned) {
+                for generation in list(store, &owner, now_unix_ms)?.iter().filter(|one| !one.is_pinned) {
                     store.unpin(&generation.digest, &owner)?;
                 }
             }
         }
     }
     Ok(())
+}
+
+/// When the result finished that the workspace has.
+pub fn finished(journal: &Journal, name: &str) -> Option<u64> {
+    journal.record(name).map(|record| record.finished_unix_ms)
 }
 
 /// Keeps a generation for good.
@@ -107,6 +133,42 @@ fn surplus(all: &[Generation], retain: Retain, now_unix_ms: u64) -> impl Iterato
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_was_wrong_once_costs_no_new_result_and_keeps_no_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(folder.path(), iact_cache::LocalOptions::default()).unwrap();
+        let last = |last| Retain { age_ms: None, last: Some(last) };
+        for (owner, retain, clocks, then) in [
+            ("ahead", last(1), vec![100, 900, 110, 120], vec![vec![100], vec![900], vec![110], vec![120]]),
+            ("behind", last(1), vec![800, 10, 810, 820], vec![vec![800], vec![10], vec![810], vec![820]]),
+            (
+                "two",
+                last(2),
+                vec![100, 900, 110, 120],
+                vec![vec![100], vec![900, 100], vec![110, 100], vec![120, 110]],
+            ),
+            (
+                "young",
+                Retain { age_ms: Some(50), last: None },
+                vec![800, 10, 810],
+                vec![vec![800], vec![10, 800], vec![810, 800]],
+            ),
+        ] {
+            for (now, then) in clocks.into_iter().zip(then) {
+                let result = StoredResult { finished_unix_ms: now, ..StoredResult::default() };
+                let digest = digest(DigestFunction::Blake3, owner, &result);
+                store.pin(&digest, owner).unwrap();
+                let batch = store.batch();
+                batch.put_result(&digest, &result);
+                batch.commit().unwrap();
+                thin(&store, owner, retain, Some(now), now).unwrap();
+                let found = list(&store, owner, now).unwrap();
+                let found: Vec<u64> = found.iter().map(|one| one.result.finished_unix_ms).collect();
+                assert_eq!(found, then, "{owner}");
+            }
+        }
+    }
 
     #[test]
     fn young_ones_and_the_last_ones_stay() {

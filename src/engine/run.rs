@@ -414,7 +414,8 @@ pub(super) fn settle(drive: &mut Drive<'_, '_>) {
         let action = &drive.shared.workspace.graph.actions[drive.plan.actions[node.index()] as usize];
         let owner = generations::owner(drive.shared.workspace, &action.name);
         let retain = action.rare().retain.unwrap_or_default();
-        if let Err(error) = generations::thin(store, &owner, retain, super::drive::unix_ms()) {
+        let has = generations::finished(drive.journal, &action.name);
+        if let Err(error) = generations::thin(store, &owner, retain, has, super::drive::unix_ms()) {
             drive.warn(format!("old generations of `{}` stay: {error}", action.name));
         }
     }

@@ -103,7 +103,7 @@ impl Step<'_, '_> {
         match look_up(&cache.store) {
             Ok((digest, Lookup::Hit(result))) => {
                 let result = Some(result).filter(|result| covers(result, job))?;
-                let age_ms = expired_ms(job.action, result.finished_unix_ms, unix_ms());
+                let age_ms = expired_ms(job.action.rare().valid_for_ms, result.finished_unix_ms, unix_ms());
                 self.expired = age_ms.map(|ms| Reason::Expired {
                     age: crate::manifest::quantity::Duration { ms }.to_string(),
                 });

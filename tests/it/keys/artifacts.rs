@@ -167,6 +167,18 @@ fn what_always_runs_or_is_not_cached_can_be_kept_all_the_same() {
 }
 
 #[test]
+fn what_the_workspace_has_is_kept_beside_the_newest() {
+    let space =
+        Space::new("[target.dump]\ninputs = ['i']\noutputs = ['o']\nretain = { last = 1 }\nrun = 'cp i o'\n");
+    for (content, count) in [("A", 1), ("B", 1), ("A", 2), ("C", 1)] {
+        space.write("i", content);
+        space.build(&["dump"]);
+        space.iact(["cache", "gc"]).run().expect_code(0);
+        assert_eq!(list(&space).len(), count, "{content}");
+    }
+}
+
+#[test]
 fn without_generations_the_last_result_is_the_only_one() {
     let space = dump("");
     make(&space, "12");
