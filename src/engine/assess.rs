@@ -324,8 +324,9 @@ pub fn tell_exports(graph: &Graph, id: u32, journal: &Journal, exported: &Export
     for &dep in graph.deps.get(id as usize) {
         graph.each_member(dep, &mut |member| {
             let name = &graph.actions[member as usize].name;
-            if let Some(record) = journal.record(name) {
-                exported.put(name, &record.exports);
+            match journal.record(name) {
+                Some(record) => exported.put(name, &record.exports),
+                None => exported.forget(name),
             }
         });
     }

@@ -58,6 +58,11 @@ impl Exported {
         all.insert(name.to_owned(), values.clone());
     }
 
+    /// Nothing is remembered of an instance.
+    pub fn forget(&self, name: &str) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
     /// A value.
     pub fn get(&self, target: &str, name: &str) -> Option<String> {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);

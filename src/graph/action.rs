@@ -97,6 +97,11 @@ impl Action {
         self.rare.as_deref().unwrap_or(&rare::NONE)
     }
 
+    /// Whether others may use what it did: outputs or exported values.
+    pub fn gives(&self) -> bool {
+        !self.outputs.is_empty() || !self.rare().exports.is_empty()
+    }
+
     /// Every path that is its own to write: its outputs, and its depfile unless that is one of them or lies in one.
     pub fn writes(&self) -> impl Iterator<Item = &str> {
         let outputs = self.outputs.iter().map(|output| output.path.as_str());

@@ -194,10 +194,10 @@ impl Drive<'_, '_> {
         self.close(node, Outcome::Failed, harmless);
     }
 
-    /// A node that does not apply. What it made earlier is not vouched for.
+    /// A node that does not apply. What it made or exported earlier is not vouched for.
     pub(super) fn skipped(&mut self, node: Node, why: String) {
         self.batch_known(node);
-        if !self.action(node).outputs.is_empty() {
+        if self.action(node).gives() {
             self.journal.forget(&self.action(node).name);
         }
         self.state.totals.skipped += 1;

@@ -99,6 +99,26 @@ fn a_dependency_that_failed_harmlessly_has_no_values() {
 }
 
 #[test]
+fn a_dependency_that_is_skipped_has_no_values_whatever_it_exported_before() {
+    let space = Space::new(
+        "[target.snap]\nwhen = { exists = 'flag' }\ninputs = ['in']\nexports = ['id']\nrun = 'echo id=$(cat in) > $IACT_EXPORTS'\n\
+         [target.use]\ndeps = ['snap']\ninputs = []\noutputs = ['o']\nconfirm = 'Sure?'\nrun = \"echo {{ exports('snap').id }} > o\"\n",
+    );
+    space.write("in", "1");
+    for built_before in [false, true, true] {
+        if built_before {
+            space.write("flag", "");
+            space.build(&["use", "--yes"]);
+            space.remove("flag");
+        }
+        for _ in 0..2 {
+            let run = space.try_build(&["use", "--yes"]).expect_code(1);
+            assert!(run.said().contains("`snap` has exported no `id`"), "{run}");
+        }
+    }
+}
+
+#[test]
 fn instances_of_a_matrix_are_asked_by_name() {
     let space = Space::new(
         "[target.m]\nmatrix = { db = ['pg', 'my'] }\nexports = ['port']\nrun = 'echo port=port-of-{{ db }} > $IACT_EXPORTS'\n\
