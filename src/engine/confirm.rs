@@ -4,7 +4,7 @@
 //! `how` (`terminal`, `--yes` or `--approve`) and `unix_ms`.
 //!
 //! Invariant: only what would run is asked about; what was not confirmed does not run, even if the forecast
-//! was wrong. A cleanup that might run is asked about like anything else: later it may be too late.
+//! was wrong; what a flag says yes to is noted when it would run or, if that was not foretold, when it does. A cleanup that might run is asked about like anything else: later it may be too late.
 #![allow(clippy::disallowed_methods, reason = "shell: appends to the record")]
 
 use super::assess::Assessor;
@@ -12,9 +12,10 @@ use super::forecast::forecast;
 use super::requires::refused;
 use super::shared::Shared;
 use crate::error::Result;
+use crate::graph::action::Action;
 use crate::report::Forecast;
 use crate::workspace::Workspace;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::io::Write;
 
@@ -27,7 +28,33 @@ pub struct Approval {
     pub actions: Vec<u32>,
 }
 
-/// Asks about everything that would run; the names of what may. `ask` gives no answer where there is nobody.
+/// What may run.
+#[derive(Clone, Debug, Default)]
+pub struct Approved {
+    /// Names of what was confirmed and noted.
+    noted: BTreeSet<String>,
+    /// What else a flag says yes to, and which.
+    flagged: BTreeMap<String, &'static str>,
+}
+
+impl Approved {
+    /// Lets an action run that has no question, or whose question was answered with yes.
+    ///
+    /// # Errors
+    /// It was not, or that cannot be noted.
+    pub fn admit(&self, workspace: &Workspace, action: &Action) -> Result<()> {
+        let Some(question) = action.rare().confirm.as_ref().filter(|_| !self.noted.contains(&action.name))
+        else {
+            return Ok(());
+        };
+        match self.flagged.get(&action.name) {
+            Some(how) => record(workspace, &action.name, question, how),
+            None => Err(refused("it was not confirmed")),
+        }
+    }
+}
+
+/// Asks about everything that would run; what may. `ask` gives no answer where there is nobody.
 ///
 /// # Errors
 /// A no, or nobody to ask.
@@ -36,9 +63,9 @@ pub fn settle(
     assessor: &Assessor<'_, '_>,
     approval: &Approval,
     ask: &mut dyn FnMut(&str, &str) -> Option<bool>,
-) -> Result<BTreeSet<String>> {
+) -> Result<Approved> {
     let workspace = shared.workspace;
-    let mut approved = BTreeSet::new();
+    let mut approved = Approved::default();
     let asks = |id: &u32| workspace.graph.actions[*id as usize].rare().confirm.is_some();
     if !assessor.plan.actions.iter().any(asks) {
         return Ok(approved);
@@ -48,16 +75,19 @@ pub fn settle(
         let action = &workspace.graph.actions[id as usize];
         let maybe = assessor.plan.conditions.contains_key(&foretold.node);
         let runs = foretold.forecast == Forecast::Run || maybe && foretold.forecast == Forecast::Skip;
-        let Some(question) = action.rare().confirm.as_ref().filter(|_| runs) else { continue };
+        let Some(question) = &action.rare().confirm else { continue };
+        let flag =
+            if approval.all { Some("--yes") } else { approval.actions.contains(&id).then_some("--approve") };
+        if !runs {
+            approved.flagged.extend(flag.map(|flag| (action.name.clone(), flag)));
+            continue;
+        }
         if assessor.plan.skips.contains_key(&foretold.node) {
             continue;
         }
-        let how = if approval.all {
-            "--yes"
-        } else if approval.actions.contains(&id) {
-            "--approve"
-        } else {
-            match ask(&action.name, question) {
+        let how = match flag {
+            Some(flag) => flag,
+            None => match ask(&action.name, question) {
                 Some(true) => "terminal",
                 Some(false) => return Err(refused(format!("`{}` was not confirmed", action.name))),
                 None => {
@@ -67,10 +97,10 @@ pub fn settle(
                         action.name
                     )));
                 }
-            }
+            },
         };
         record(workspace, &action.name, question, how)?;
-        approved.insert(action.name.clone());
+        approved.noted.insert(action.name.clone());
     }
     Ok(approved)
 }

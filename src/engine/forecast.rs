@@ -10,6 +10,7 @@ use super::step::input_node;
 use crate::content::{Content, ContentKind};
 use crate::decision::{Decision, Reason};
 use crate::fingerprint::fingerprint;
+use crate::graph::action::Action;
 use crate::journal::Journal;
 use crate::plan::{Node, On, Plan};
 use crate::record::PartDigest;
@@ -39,30 +40,32 @@ pub struct Foretold {
 /// Foretells every action of a plan, dependencies first; groups are left out.
 pub fn forecast(shared: &Shared<'_>, assessor: &Assessor<'_, '_>) -> Vec<Foretold> {
     let plan = assessor.plan;
-    // Whose outputs will be others: the node itself or, for a group, a member.
-    let mut changed: Vec<Option<Node>> = vec![None; plan.len()];
+    let mut changes = Changes { outputs: vec![None; plan.len()], exports: vec![None; plan.len()] };
     let mut all = Vec::with_capacity(plan.len());
     for node in plan.nodes() {
-        let edges = plan.edges.get(node.index()).iter().filter(|edge| !edge.order_only);
-        let stale = edges.filter_map(|edge| changed[edge.on.index()]).next();
+        let edges = || plan.edges.get(node.index()).iter().filter(|edge| !edge.order_only);
+        let outputs = edges().find_map(|edge| changes.outputs[edge.on.index()]);
+        let exports = edges().find_map(|edge| changes.exports[edge.on.index()]);
         let action = assessor.action(node);
         if action.is_group {
-            changed[node.index()] = stale;
+            (changes.outputs[node.index()], changes.exports[node.index()]) = (outputs, exports);
             continue;
         }
         let is_called = is_called(plan, node, &all);
         if plan.skips.contains_key(&node) || !is_called && !is_wanted(plan, node) {
             let trouble = plan.skips.get(&node).cloned();
-            all.push(Foretold { forecast: Forecast::Skip, outputs_change: false, trouble, ..blank(node) });
+            all.push(Foretold { forecast: Forecast::Skip, trouble, ..blank(node) });
+            // What it did is not vouched for any more; what is not remembered its dependents know.
+            if assessor.journal.record(&action.name).is_some() {
+                changes.note(node, action);
+            }
             continue;
         }
         let mut foretold = foretell(shared, assessor, node);
-        if let Some(cause) = stale
+        let exports = exports.filter(|_| action.rare().reads_exports);
+        if let Some(reason) = dependency_changed(assessor, outputs, exports)
             && foretold.forecast != Forecast::Run
         {
-            let maker = assessor.action(cause);
-            let path = maker.outputs.first().map(|output| output.path.clone()).unwrap_or_default();
-            let reason = Reason::DependencyChanged { target: maker.name.clone(), path };
             foretold.reason = Some(foretold.reason.map_or(reason.clone(), |own| own.min(reason)));
             foretold.forecast = Forecast::Run;
             foretold.fingerprint = None;
@@ -71,10 +74,38 @@ pub fn forecast(shared: &Shared<'_>, assessor: &Assessor<'_, '_>) -> Vec<Foretol
         if is_called {
             foretold = Foretold { trouble: foretold.trouble, reason: Some(Reason::Always), ..blank(node) };
         }
-        changed[node.index()] = (foretold.outputs_change && !action.outputs.is_empty()).then_some(node);
+        if foretold.outputs_change {
+            changes.note(node, action);
+        }
         all.push(foretold);
     }
     all
+}
+
+/// Whose outputs, and whose exported values, will be others: for each node itself or, for a group, a member.
+struct Changes {
+    outputs: Vec<Option<Node>>,
+    exports: Vec<Option<Node>>,
+}
+
+impl Changes {
+    fn note(&mut self, node: Node, action: &Action) {
+        self.outputs[node.index()] = (!action.outputs.is_empty()).then_some(node);
+        self.exports[node.index()] = (!action.rare().exports.is_empty()).then_some(node);
+    }
+}
+
+fn dependency_changed(
+    assessor: &Assessor<'_, '_>,
+    outputs: Option<Node>,
+    exports: Option<Node>,
+) -> Option<Reason> {
+    let maker = assessor.action(outputs.or(exports)?);
+    let path = match outputs {
+        Some(_) => maker.outputs.first().map(|output| output.path.clone()),
+        None => maker.rare().exports.first().cloned(),
+    };
+    Some(Reason::DependencyChanged { target: maker.name.clone(), path: path.unwrap_or_default() })
 }
 
 /// What actions are told as far as it is remembered.
@@ -176,7 +207,7 @@ fn is_as_recorded(assessor: &Assessor<'_, '_>, name: &str, result: &StoredResult
         let id = assessor.journal.paths.find(output.path.as_bytes());
         record.outputs.iter().any(|made| Some(made.path) == id && made.content == content)
     };
-    result.outputs.iter().all(same)
+    result.exports == record.exports && result.outputs.iter().all(same)
 }
 
 /// The fingerprint an action has now; `None` if what its dependencies made is not known.

@@ -5,7 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "shell: opens the workspace's memory and the cache")]
 
 use super::assess::{Assessor, Force};
-use super::confirm::{self, Approval};
+use super::confirm::{self, Approval, Approved};
 use super::drive::{Drive, Listener, State};
 use super::history::History;
 use super::job::Event;
@@ -35,7 +35,6 @@ use crate::workspace::Workspace;
 use iact_cache::chaos::{Bug, planted, point};
 use iact_cache::{LocalOptions, LocalStore, SweepPolicy};
 use rustix::process::Signal;
-use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -373,9 +372,9 @@ pub(super) fn confirmed(
     (plan, options): (&Plan, &Options),
     (memory, survey): (&Memory, &Survey),
     listener: &mut dyn Listener,
-) -> Result<BTreeSet<String>> {
+) -> Result<Approved> {
     if asked(plan).all(|id| shared.workspace.graph.actions[id as usize].rare().confirm.is_none()) {
-        return Ok(BTreeSet::new());
+        return Ok(Approved::default());
     }
     let told = forecast::told(shared, plan, &memory.journal);
     let assessor = Assessor {

@@ -9,6 +9,7 @@ mod commands;
 
 pub use cache::Cache;
 
+use super::confirm::Approved;
 use super::exports::{self, Exported};
 use super::job::Event;
 use super::jobserver::Jobserver;
@@ -75,7 +76,7 @@ pub struct Shared<'a> {
     /// What is masked.
     pub secrets: Secrets,
     /// What was confirmed.
-    pub approved: BTreeSet<String>,
+    pub approved: Approved,
     /// Ends cleanups, which the first signal does not.
     pub cleanups: Option<Cleanups>,
     /// Whether there is a terminal to own.
@@ -136,7 +137,7 @@ impl<'a> Shared<'a> {
             began: Instant::now(),
             exported: Arc::default(),
             secrets: Secrets::default(),
-            approved: BTreeSet::new(),
+            approved: Approved::default(),
             cleanups: None,
             has_terminal: has_terminal(),
             ends: None,

@@ -154,8 +154,8 @@ impl<'s, 'a> Step<'s, 'a> {
             self.done.outcome = None;
             return;
         }
-        if job.action.rare().confirm.is_some() && !self.shared.approved.contains(&job.action.name) {
-            return self.fail("it was not confirmed".to_owned());
+        if let Err(why) = self.shared.approved.admit(self.shared.workspace, job.action) {
+            return self.fail(why.to_string());
         }
         let started = Event::Started(job.node, job.reason.clone());
         if self.shared.owns_terminal(job.action) {

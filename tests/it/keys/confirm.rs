@@ -70,3 +70,58 @@ fn a_cleanup_is_confirmed_beforehand() {
     space.try_build(&["t", "--approve", "undo"]).expect_code(1);
     assert_eq!(space.trail(), ["t", "undo"]);
 }
+
+const EXPORTER: &str = "[target.v]\ninputs = ['i']\nexports = ['v']\nrun = 'echo v=$(cat i) > $IACT_EXPORTS'\n\
+    [target.u]\ndeps = ['v']\ninputs = []\nconfirm = 'Sure?'\nrun = \"echo {{ exports('v').v }} >> @LOG@\"\n\
+    [target.w]\ndeps = ['v']\ninputs = []\nconfirm = 'Sure?'\nrun = 'echo w >> @LOG@'\n";
+
+const MAYBE: &str = "[target.v]\nwhen = { exists = 'flag' }\ninputs = ['i']\noutputs = ['o']\nrun = 'cp i o'\n\
+    [target.u]\ndeps = ['v']\ninputs = []\nconfirm = 'Sure?'\nrun = 'echo u >> @LOG@'\n";
+
+#[test]
+fn what_runs_for_a_value_or_a_skip_is_foretold_and_asked_about_before_anything_starts() {
+    type Change = fn(&Space);
+    let rows: [(&str, Change, &str, Option<&str>); 5] = [
+        (EXPORTER, |_| {}, "u", None),
+        (EXPORTER, |space| drop(space.write("i", "2")), "u", Some("2")),
+        (EXPORTER, |space| drop(space.write("i", "2")), "w", None),
+        (MAYBE, |_| {}, "u", None),
+        (MAYBE, |space| space.remove("flag"), "u", Some("u")),
+    ];
+    for (iactfile, change, goal, runs) in rows {
+        let space = Space::new(iactfile);
+        space.write("i", "1");
+        space.write("flag", "");
+        space.build(&[goal, "--yes"]);
+        change(&space);
+        space.trail();
+        let run = space.iact(["build", "-n", "-v", "--json", goal]).run().expect_code(0);
+        let planned = run.events.iter().find(|event| event["target"] == goal).unwrap();
+        assert_eq!(planned["decision"] == "run", runs.is_some(), "{run}");
+        space.iact(["why", goal]).run().expect_code(0);
+        space.try_build(&[goal]).expect_code(if runs.is_some() { 4 } else { 0 });
+        assert!(space.trail().is_empty());
+        space.build(&[goal, "--yes"]);
+        assert_eq!(space.trail(), runs.into_iter().collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_flag_says_yes_to_what_was_not_foretold_and_that_is_noted() {
+    let space = Space::new(
+        "[target.d]\nconfirm = 'Sure?'\ninputs = []\noutputs = ['o']\nrun = 'echo d >> @LOG@; echo made > o'\n",
+    );
+    space.build(&["d", "--yes"]);
+    for (flags, code) in [(&["--yes"][..], 0), (&["--approve", "d"], 0), (&[], 1)] {
+        space.remove("o");
+        for file in space.cache_files().iter().filter(|file| file.to_string_lossy().contains("/cas/")) {
+            crate::space::overwrite(file, b"X");
+        }
+        space.trail();
+        let noted = || space.read(".iact/confirmed").lines().count();
+        let before = noted();
+        let run = space.try_build(&[&["d"], flags].concat()).expect_code(code);
+        assert_eq!((space.trail().len(), noted() - before), if code == 0 { (1, 1) } else { (0, 0) }, "{run}");
+        assert!(code == 0 || run.said().contains("it was not confirmed"), "{run}");
+    }
+}
