@@ -9,10 +9,11 @@
 //! together keep what either asks for; the newest always stays, and so does what the workspace has. What is dated later than
 //! now was made while the clock was wrong: it is older than anything made since.
 
+use crate::graph::action::Action;
 use crate::journal::Journal;
 use crate::manifest::decl::Retain;
 use crate::workspace::Workspace;
-use iact_cache::{Digest, DigestFunction, LocalStore, StoreError, StoredResult};
+use iact_cache::{Digest, DigestFunction, LocalStore, PinOwners, StoreError, StoredResult};
 use std::cmp::Reverse;
 
 /// A kept result.
@@ -81,7 +82,8 @@ pub fn thin(
     Ok(())
 }
 
-/// Lets go of what no target of the workspace asks for any more: `retain` may ask for less than it did, or be gone.
+/// Lets go of what no target of the workspace asks for any more: `retain` may ask for less than it did, or be gone. The target
+/// may be gone, too; it may come back with another branch, so that its generations have their time.
 ///
 /// # Errors
 /// The cache cannot be read or written.
@@ -91,6 +93,10 @@ pub fn thin_all(
     journal: &Journal,
     now_unix_ms: u64,
 ) -> Result<(), StoreError> {
+    if !workspace.graph.actions.iter().any(may_have_others) {
+        let owners = workspace.graph.actions.iter().map(|action| owner(workspace, &action.name));
+        store.tell_owners(&workspace.root, &PinOwners::of(owners), now_unix_ms)?;
+    }
     let owners = store.pin_owners()?;
     for action in &workspace.graph.actions {
         let owner = owner(workspace, &action.name);
@@ -107,6 +113,11 @@ pub fn thin_all(
         }
     }
     Ok(())
+}
+
+/// Whether the command line can name an instance of the same target that is not in the graph without it.
+fn may_have_others(action: &Action) -> bool {
+    action.rare().retain.is_some() && action.file.is_none() && action.name.ends_with(']')
 }
 
 /// When the result finished that the workspace has.

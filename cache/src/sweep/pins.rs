@@ -77,6 +77,15 @@ impl LocalStore {
 pub struct PinOwners(FxHashSet<Vec<u8>>);
 
 impl PinOwners {
+    /// These.
+    pub fn of(owners: impl Iterator<Item = String>) -> Self {
+        Self(owners.map(|owner| owner_tag(&owner).into_bytes()).collect())
+    }
+
+    pub(super) fn has_pinned(&self, name: &[u8]) -> bool {
+        name.get(65..).is_some_and(|tag| self.0.contains(tag))
+    }
+
     /// Whether this one has pinned anything.
     pub fn has(&self, owner: &str) -> bool {
         self.0.contains(owner_tag(owner).as_bytes())

@@ -314,6 +314,43 @@ fn what_is_pinned_for_a_folder_goes_when_the_folder_has_been_missing_for_long() 
 }
 
 #[test]
+fn what_an_owner_has_pinned_goes_when_its_folder_has_had_no_such_owner_for_long() {
+    let space = Space::new();
+    let store = space.store();
+    let [place, other] = ["here", "other"].map(|name| space.root.join(name));
+    for (n, (owner, place)) in
+        [("stays", &place), ("gone", &place), ("returns", &place), ("pins", &place), ("gone", &other)]
+            .into_iter()
+            .enumerate()
+    {
+        fs::create_dir_all(place).unwrap();
+        fill(&store, &format!("r{n}"));
+        store.pin_while(&action(&format!("r{n}")), owner, place).unwrap();
+    }
+    fill(&store, "r5");
+    store.pin(&action("r5"), "gone").unwrap();
+    let tell = |days: u64, owners: &[&str]| {
+        let owners = iact_cache::PinOwners::of(owners.iter().map(|owner| (*owner).to_owned()));
+        store.tell_owners(&place, &owners, LATER + days * 86_400_000).unwrap();
+    };
+    let after = |days: u64| {
+        let now_unix_ms = LATER + days * 86_400_000;
+        store.sweep(&SweepPolicy { max_bytes: Some(0), now_unix_ms, ..policy() }).unwrap();
+        names(&store).join(" ")
+    };
+    tell(0, &["stays"]);
+    assert_eq!(after(29), "r0 r1 r2 r3 r4 r5");
+    tell(29, &["stays", "returns"]);
+    fill(&store, "r6");
+    store.pin_while(&action("r6"), "pins", &place).unwrap();
+    assert_eq!(after(31), "r0 r2 r3 r4 r5 r6", "who pins anew keeps what it had");
+    tell(40, &["stays"]);
+    assert_eq!(after(69), "r0 r2 r3 r4 r5 r6");
+    tell(69, &["stays"]);
+    assert_eq!(after(71), "r0 r4 r5", "it counts from the first time");
+}
+
+#[test]
 fn a_long_list_of_uses_is_made_short() {
     let space = Space::new();
     let store = space.store();

@@ -74,6 +74,29 @@ fn generations_are_pinned_for_their_checkout_and_by_a_person_for_good() {
     assert!(all[..2] == ["", ""] && all.len() == 3 && all[2].ends_with(&root), "{all:?}");
 }
 
+/// A sweep lets go of them in time.
+#[test]
+fn generations_of_a_target_that_is_gone_lapse_unless_it_comes_back() {
+    const OTHER: &str = "[target.other]\nrun = 'true'\n";
+    const MATRIX: &str = "[target.m]\nmatrix = { v = ['1'] }\nretain = { last = 2 }\ninputs = []\noutputs = ['o-{{ v }}']\nrun = 'touch {{ out }}'\n";
+    let space = dump("retain = { last = 3 }");
+    let declared = space.read("Iactfile.toml");
+    make(&space, "12");
+    let pins = |iactfile: &str| {
+        space.iactfile(iactfile);
+        space.iact(["cache", "gc", "--max-size=1B"]).run().expect_code(0);
+        let pins = crate::space::files(&space.cache.join("pins")).into_iter();
+        pins.map(|pin| std::fs::read(pin).unwrap()).collect::<Vec<_>>()
+    };
+    let held = pins(&declared);
+    assert_eq!(pins(&format!("{declared}{OTHER}")), held);
+    assert_eq!(pins(MATRIX), held, "there may be instances that only the command line makes");
+    let lapsing = pins(OTHER);
+    assert!(lapsing.len() == 2 && lapsing != held);
+    assert_eq!(pins(&declared), held);
+    assert_eq!(list(&space).len(), 2);
+}
+
 #[test]
 fn generations_are_kept_and_can_be_had_again() {
     let space = dump("retain = { last = 3 }");
