@@ -3,6 +3,7 @@
 use super::{Drive, Fate};
 use crate::engine::assess::tell_exports;
 use crate::engine::job::Done;
+use crate::graph::action::Action;
 use crate::plan::{Condition, Node, On};
 use crate::report::{Document, Outcome, Report, SCHEMA};
 
@@ -25,6 +26,8 @@ impl Drive<'_, '_> {
                 Ok(path) => given.push((SUMMARY.to_owned(), path)),
                 Err(error) => self.warn(format!("cleanups cannot be told of the run: {error}")),
             }
+            let action = self.action(node);
+            given.retain(|(name, _)| !declares(action, name));
             self.state.told_actions.given.insert(node, given);
             return true;
         }
@@ -135,13 +138,20 @@ impl Drive<'_, '_> {
     }
 }
 
-/// What a cleanup is told: the first exit code that is not 0, and what its owners exported.
+/// Whether an action says itself where it has a variable from: what it is told is weaker.
+fn declares(action: &Action, name: &str) -> bool {
+    let set = action.env.iter().map(|(set, _)| set);
+    let taken = action.pass_env.iter().chain(&action.untracked_env).chain(&action.rare().secrets);
+    set.chain(taken).any(|declared| declared == name)
+}
+
+/// What a cleanup is told: the first exit code that is not 0, and what its owners exported, of one name the first's.
 fn given(owners: &[(Node, Fate)]) -> Vec<(String, String)> {
     let code = owners.iter().map(|(_, fate)| fate.exit_code).find(|code| *code != 0).unwrap_or(0);
     let mut given: Vec<(String, String)> = owners.iter().flat_map(|(_, fate)| fate.exports.clone()).collect();
     given.retain(|(name, _)| name != "IACT_EXIT_CODE" && name != SUMMARY);
     given.push(("IACT_EXIT_CODE".to_owned(), code.to_string()));
-    given.sort();
+    given.sort_by(|a, b| a.0.cmp(&b.0));
     given.dedup_by(|a, b| a.0 == b.0);
     given
 }

@@ -148,6 +148,25 @@ fn one_that_is_called_for_really_runs_each_time_whatever_its_inputs() {
 }
 
 #[test]
+fn what_a_cleanup_declares_is_stronger_than_what_it_is_told() {
+    for (declared, sees) in [
+        ("", "PATH=/nope V=z"),
+        ("env = { PATH = '/usr/bin:/bin', V = 'own' }", "PATH=/usr/bin:/bin V=own"),
+        ("pass_env = ['V']", "PATH=/nope V=caller"),
+        ("untracked_env = ['V']", "PATH=/nope V=caller"),
+        ("secrets = ['V']", "PATH=/nope V=***"),
+    ] {
+        let space = Space::new(&format!(
+            "[target.a]\nexports = ['PATH', 'V']\nrun = 'echo PATH=/nope > $IACT_EXPORTS; echo V=z >> $IACT_EXPORTS'\nfinally = ['c']\n\
+             [target.b]\ndeps = ['a']\nexports = ['V']\nrun = 'echo V=a > $IACT_EXPORTS'\nfinally = ['c']\n\
+             [target.c]\nshell = ['/bin/sh', '-c']\n{declared}\nrun = 'echo PATH=$PATH V=$V'\n"
+        ));
+        let run = space.iact(["build", "--json", "b"]).env("V", "caller").run().expect_code(0);
+        assert_eq!(run.output("c", "stdout").trim(), sees, "{declared}: {run}");
+    }
+}
+
+#[test]
 fn an_interrupted_target_is_cleaned_up_after() {
     let space = space(&format!("run = 'touch @BASE@/begun; sleep {}'", mark()), "");
     let started = space.iact(["build", "--json", "t"]).start();
