@@ -2,12 +2,13 @@
 //!
 //! Invariant: each file's result is looked up, stored and remembered under its own fingerprint, which does
 //! not know of the batch. What a batch writes is kept back until it succeeded: a failed one counts for
-//! nothing, and its files run one by one.
+//! nothing, and its files run one by one. What proves a result (`check`, `verify`) is each file's own.
 
 use super::job::{Done, Event, Job, failure};
 use super::leftovers;
 use super::shared::Shared;
 use super::step::{Ran, Step, step};
+use crate::graph::instance::Texts;
 use crate::log::LogWriter;
 
 /// Runs the jobs, which are of one target. Called on a worker thread.
@@ -25,13 +26,19 @@ pub fn batch(shared: &Shared<'_>, jobs: Vec<Job<'_>>) -> Vec<Done> {
 /// One command for all; `None` if it failed, or could not be tried.
 fn together(shared: &Shared<'_>, jobs: &[Job<'_>]) -> Option<Vec<Done>> {
     let action = jobs[0].action;
-    let rare = action.rare();
-    if rare.confirm.is_some() || !rare.exports.is_empty() || rare.interactive {
+    let (rare, given) = (action.rare(), &jobs[0].values.given);
+    let alone = rare.confirm.is_some() || !rare.exports.is_empty() || rare.interactive;
+    if alone || jobs.iter().any(|job| job.values.given != *given) {
         return None;
     }
     let files: Vec<&str> = jobs.iter().filter_map(|job| job.action.file.as_deref()).collect();
-    let mut texts = shared.texts(action, &files).ok()?;
-    texts.env.extend(jobs[0].values.given.iter().cloned());
+    let with_given = |action, files: &[&str]| -> Option<Texts> {
+        let mut texts = shared.texts(action, files).ok()?;
+        texts.env.extend(given.iter().cloned());
+        Some(texts)
+    };
+    let texts = with_given(action, &files)?;
+    let own = jobs.iter().map(|job| with_given(job.action, &[])).collect::<Option<Vec<Texts>>>()?;
     for job in jobs {
         leftovers::prepare(shared, job.action).ok()?;
     }
@@ -53,7 +60,7 @@ fn together(shared: &Shared<'_>, jobs: &[Job<'_>]) -> Option<Vec<Done>> {
     }
     let mut ran = Ran { ended, began, log_whole: true, exports: Ok(Vec::new()) };
     let mut all = Vec::with_capacity(jobs.len());
-    for (at, (job, (stem, log))) in jobs.iter().zip(logs).enumerate() {
+    for (at, ((job, own), (stem, log))) in jobs.iter().zip(&own).zip(logs).enumerate() {
         let mut step = Step::of_batch(shared, job);
         let finished = shared.finish_log(log);
         ran.log_whole = finished.is_ok();
@@ -61,7 +68,7 @@ fn together(shared: &Shared<'_>, jobs: &[Job<'_>]) -> Option<Vec<Done>> {
         if at == 0 {
             replay(shared, job, step.done.log.is_some());
         }
-        step.after(job, &texts, &ran);
+        step.after(job, own, &ran);
         step.done.duration_ms = ran.ended.duration_ms;
         all.push(step.done);
     }

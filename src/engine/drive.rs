@@ -94,7 +94,7 @@ pub struct State<'a> {
     /// Probe output of nodes at work.
     probed: FxHashMap<Node, Vec<PartDigest>>,
     /// Files of batched targets: waiting for company, and not known yet.
-    batches: BTreeMap<String, Batch<'a>>,
+    batches: BTreeMap<batches::Key<'a>, Batch<'a>>,
     /// Of batched targets: no company is to be expected from these any more.
     known: rustc_hash::FxHashSet<Node>,
     /// What only has to be restored, most likely, and waits for a worker.

@@ -87,6 +87,7 @@ pub fn build(setting: &Setting<'_>) -> Result<Graph> {
         let outputs = builder.actions.iter().flat_map(|action| &action.outputs);
         builder.outputs = Outputs::new(outputs.map(|output| output.path.clone()).collect());
     }
+    instance::refuse_one_of_batch(manifests, &builder.templates)?;
     builder.refuse_unknown_defaults()?;
     builder.resolve_services()?;
     let edges = builder.edges()?;

@@ -106,13 +106,16 @@ pub fn reads_exports(manifests: &[Manifest], templates: &Templates, decl: Decl) 
         .any(|text| templates.uses(&text.value).ok().flatten().is_some_and(|uses| uses.has("exports")))
 }
 
-fn rendered_late(target: &Target) -> impl Iterator<Item = &Text> {
-    let work: &[Text] = match &target.work {
+fn work(target: &Target) -> &[Text] {
+    match &target.work {
         Work::Group => &[],
         Work::Run(text) => std::slice::from_ref(text),
         Work::Exec(words) => words,
-    };
-    work.iter().chain(&target.probes).chain(&target.check).chain(&target.verify)
+    }
+}
+
+fn rendered_late(target: &Target) -> impl Iterator<Item = &Text> {
+    work(target).iter().chain(&target.probes).chain(&target.check).chain(&target.verify)
 }
 
 /// Every text of a target that may be a template.
@@ -198,6 +201,31 @@ pub fn refuse_reserved(manifests: &[Manifest]) -> Result<()> {
             if crate::template::is_reserved(&name.value) {
                 let message = format!("`{}` is built in and cannot be a variable", name.value);
                 return Err(Error::new(Kind::Manifest, message).at(&manifest.source, name.span));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses commands for several files that name something of one of them.
+///
+/// # Errors
+/// The first such name, at the place of its text.
+pub fn refuse_one_of_batch(manifests: &[Manifest], templates: &Templates) -> Result<()> {
+    for manifest in manifests {
+        let batched = |target: &&Target| target.for_each.as_ref().is_some_and(|each| each.batch.is_some());
+        for target in manifest.targets.iter().filter(batched) {
+            for text in work(target) {
+                // What is no template is told where it is rendered.
+                let uses = templates.uses(&text.value).ok().flatten();
+                let one = ["file", "out", "outs"]
+                    .into_iter()
+                    .find(|name| uses.as_ref().is_some_and(|uses| uses.has(name)));
+                if let Some(name) = one {
+                    let message = format!("`{name}` is one file's, and the command is for a whole batch");
+                    let wrong = Error::new(Kind::Manifest, message).at(&manifest.source, text.span);
+                    return Err(wrong.hint("`{{ files }}` are all its files"));
+                }
             }
         }
     }

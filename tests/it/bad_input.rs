@@ -108,6 +108,16 @@ const REFUSALS: &[Refusal] = &[
         "7:10",
         &["`Z`", "`z`", "case"],
     ),
+    (
+        "[target.t]\nfor_each={ glob='*', batch=2 }\nrun='echo {{ file.stem }} {% for f in files %}{{ f }}{% endfor %}'\n",
+        "3:5",
+        &["`file`", "batch", "`{{ files }}`"],
+    ),
+    (
+        "[target.t]\nfor_each={ glob='none/*', batch=2 }\noutputs=['o/{{ file.stem }}']\nexec=['cp', '{{ out }}']\n",
+        "4:13",
+        &["`out`", "batch"],
+    ),
 ];
 
 #[test]

@@ -97,3 +97,51 @@ fn a_failed_batch_gives_every_file_its_own_outcome() {
     space.remove(".iact");
     assert_eq!(space.build(&["check"]).with("cached").len(), 4, "one entry per file");
 }
+
+#[test]
+fn what_a_batch_has_only_once_is_shared_only_by_files_for_which_it_is_equal() {
+    // The key, the files per command, what `out/b` holds.
+    let rows = [
+        ("", "2", "b  ."),
+        ("env = { NAME = '{{ file.stem }}' }", "1 1", "b b ."),
+        ("env = { NAME = 'x' }", "2", "b x ."),
+        ("cwd = '{{ file.dir }}'", "1 1", "b  b"),
+        ("lock = 'iact-it-{{ file.stem }}'", "1 1", "b  ."),
+        ("lock = 'iact-it-batch'", "2", "b  ."),
+    ];
+    for (key, sizes, made) in rows {
+        let space = Space::new(&format!(
+            "[target.l]\nfor_each = {{ glob = 'src/*/*.txt', batch = 10 }}\noutputs = ['out/{{{{ file.stem }}}}']\n{key}\n\
+             run = 'echo {{{{ files }}}} | wc -w >> @LOG@; root=@BASE@/ws; here=$(basename \"${{PWD#$root}}\"); \
+             for f in {{{{ files }}}}; do echo \"$(cat $root/$f) ${{NAME-}} ${{here:-.}}\" > $root/out/$(basename $f .txt); done'\n"
+        ));
+        space.write("src/a/a.txt", "a");
+        space.write("src/b/b.txt", "b");
+        let run = space.build(&["l", "-j1"]);
+        assert_eq!(space.trail().join(" "), sizes, "{key}: {run}");
+        assert_eq!(space.read("out/b").trim(), made, "{key}: {run}");
+    }
+}
+
+#[test]
+fn each_file_of_a_batch_is_proved_by_itself() {
+    for key in ["check", "verify"] {
+        let space = Space::new(&format!(
+            "[target.l]\nfor_each = {{ glob = 'src/*', batch = 10 }}\noutputs = ['out/{{{{ file.stem }}}}']\n\
+             run = 'echo {{{{ files }}}} >> @LOG@; {{% for file in files %}}cp {{{{ file }}}} out/{{{{ file.stem }}}}; {{% endfor %}}'\n\
+             {key} = 'test -s {{{{ out }}}} && test {{{{ files }}}} = {{{{ file }}}}'\n"
+        ));
+        for (name, text) in [("a", "1"), ("b", ""), ("c", "3")] {
+            space.write(format!("src/{name}"), text);
+        }
+        let run = space.try_build(&["l", "-k"]).expect_code(1);
+        assert_eq!(space.trail(), ["src/a src/b src/c"], "{key}: {run}");
+        assert_eq!(
+            (run.with("executed"), run.with("failed")),
+            (vec!["l[src/a]".into(), "l[src/c]".into()], vec!["l[src/b]".into()]),
+            "{key}: {run}"
+        );
+        let other = space.checkout("other").try_build(&["l", "-k"]).expect_code(1);
+        assert_eq!((other.with("cached").len(), other.with("failed").len()), (2, 1), "{key}: {other}");
+    }
+}

@@ -1,19 +1,29 @@
 //! Batches: files of one target that are stale and in no cache gather until a command is full, or no other
 //! can come.
 //!
-//! Invariant: a file waits for company only as long as another one may still come.
+//! Invariant: a file waits for company only as long as another one may still come, and shares a command only with files
+//! whose environment, folder and lock are its own.
 
 use super::{Drive, Stage};
 use crate::decision::Reason;
 use crate::engine::job::Job;
 use crate::plan::Node;
 
+/// What actions that may share a command have in common: their name without the file, and what a command has only once.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key<'a> {
+    name: &'a str,
+    env: &'a [(String, String)],
+    cwd: &'a str,
+    lock: Option<&'a str>,
+}
+
 impl<'a> Drive<'_, 'a> {
-    /// What actions that may share a command have in common: their name without the file.
-    pub(super) fn batch_key(&self, node: Node) -> Option<String> {
+    pub(super) fn batch_key(&self, node: Node) -> Option<Key<'a>> {
         let action = self.action(node);
-        let shared = action.name.rsplit_once(action.file.as_deref()?)?.0;
-        (action.batch > 0).then(|| shared.to_owned())
+        let name = action.name.rsplit_once(action.file.as_deref()?)?.0;
+        let lock = action.rare().lock.as_deref();
+        (action.batch > 0).then_some(Key { name, env: &action.env, cwd: &action.cwd, lock })
     }
 
     pub(super) fn count_batches(&mut self) {
@@ -35,6 +45,8 @@ impl<'a> Drive<'_, 'a> {
 
     pub(super) fn gather(&mut self, job: Job<'a>) {
         self.batch_known(job.node);
+        // The others need it to become known, and who leads the batch takes it again.
+        self.state.locks.release(job.node);
         let key = self.batch_key(job.node).expect("only batched actions gather");
         self.state.batches.entry(key).or_default().gathered.push(job);
     }
