@@ -4,7 +4,7 @@
 //!
 //! | part | what |
 //! |---|---|
-//! | command | schema version, argv, working folder, operating system, architecture, depfile, `verify`, `keep_outputs`, the definitions of its services; the workspace's path if `relocatable = false`; that a text uses `workspace` or an `auto` port, not the value |
+//! | command | schema version, argv, working folder, operating system, architecture, depfile, `verify` with its shell, `keep_outputs`, names of secrets, the definitions of its services; the workspace's path if `relocatable = false`; that a text uses `workspace` or an `auto` port, not the value |
 //! | outputs | the declared list, in order |
 //! | env | name and value of every variable that is set or passed; unset and empty differ |
 //! | tools | name and content of the program found on PATH, not its place |
@@ -13,7 +13,7 @@
 //! | inputs | path, type, executable bit and content of every source file, discovered input and dependency's output: the Merkle root of the input tree |
 //!
 //! Never in it: times, absolute paths, job count, terminal, timeout, retries, pools, priorities,
-//! `untracked_env`, secrets, who runs it, whether a dependency was executed or restored.
+//! `untracked_env`, values of secrets, who runs it, whether a dependency was executed or restored.
 //!
 //! One walk over the definition feeds two sinks, digests ([`Definition`]) and words ([`Words`]), so that what
 //! is explained is what is digested. `Action.salt` holds the digest of the whole definition: a part cannot be
@@ -93,7 +93,11 @@ pub fn walk(action: &Action, values: &Values<'_>, sink: &mut impl Sink) {
     if action.keep_outputs {
         command("keep_outputs", b"true");
     }
+    if action.verify.is_some() {
+        action.shell.iter().for_each(|word| command("shell", word.as_bytes()));
+    }
     action.rare().exports.iter().for_each(|name| command("exports", name.as_bytes()));
+    action.rare().secrets.iter().for_each(|name| command("secret", name.as_bytes()));
     for used in &action.services {
         command("service", used.name.as_bytes());
         command("service is", &used.digest);

@@ -116,6 +116,13 @@ const CHANGES: &[Change] = &[
     ("exports", true, |a, _, _| {
         a.rare = Some(Box::new(Rare { exports: vec!["id".into()], ..rare::NONE.clone() }));
     }),
+    ("secrets: a name", true, |a, _, _| {
+        a.rare = Some(Box::new(Rare { secrets: vec!["id".into()], ..rare::NONE.clone() }));
+    }),
+    ("shell of verify", true, |a, _, _| {
+        (a.verify, a.shell) = (Some("true".into()), vec!["sh".into()].into())
+    }),
+    ("shell of check", false, |a, _, _| (a.check, a.shell) = (Some("true".into()), vec!["sh".into()].into())),
     ("an exported value that is read", true, |_, v, _| {
         v.exports = vec![("snap".into(), "id".into(), "1".into())];
     }),
@@ -130,7 +137,6 @@ const CHANGES: &[Change] = &[
             lock: Some("prod".into()),
             reads_exports: true,
             valid_for_ms: Some(1),
-            secrets: vec!["TOKEN".into()],
             interactive: true,
             ..rare::NONE.clone()
         }));

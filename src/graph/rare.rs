@@ -1,7 +1,7 @@
 //! Keys few targets have, rendered: conditions, requirements, questions, locks, exports, generations.
 //!
 //! Invariant: an action without any of them carries nothing; whoever asks gets [`NONE`]. None of it is in a
-//! fingerprint but the declared list of exports.
+//! fingerprint but the declared lists of exports and secrets.
 
 use super::Graph;
 use super::build::Builder;
@@ -148,19 +148,22 @@ impl Builder<'_> {
             let hint = row.hint.as_ref().map(text).transpose()?;
             requires.push(Requirement { need, hint, optional: row.optional, span: row.span });
         }
-        let mut exports: Vec<String> = rare.exports.iter().map(|name| name.value.clone()).collect();
-        exports.sort_unstable();
-        exports.dedup();
+        let sorted = |names: &[Text]| {
+            let mut names: Vec<String> = names.iter().map(|name| name.value.clone()).collect();
+            names.sort_unstable();
+            names.dedup();
+            names
+        };
         Ok(Some(Box::new(Rare {
             when: rare.when.as_ref().map(when).transpose()?,
             requires,
             confirm: rare.confirm.as_ref().map(text).transpose()?,
             lock: rare.lock.as_ref().map(text).transpose()?,
-            exports,
+            exports: sorted(&rare.exports),
             reads_exports,
             valid_for_ms: rare.valid_for_ms,
             retain: rare.retain,
-            secrets: rare.secrets.iter().map(|name| name.value.clone()).collect(),
+            secrets: sorted(&rare.secrets),
             interactive: rare.interactive,
         })))
     }

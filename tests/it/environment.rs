@@ -63,6 +63,37 @@ fn only_what_is_declared_decides() {
 }
 
 #[test]
+fn what_a_command_is_given_or_proved_with_is_another_result() {
+    // A target, and the same with something that changes what its command or its proof sees.
+    for (before, after, says) in [
+        ("", "secrets = ['TOKEN']", "given"),
+        ("secrets = ['TOKEN']", "secrets = ['TOKEN', 'OTHER']", "given"),
+        ("verify = 'exit 0'", "verify = 'exit 0'\nshell = ['bash', '-c', 'test -s o', '--']", "none"),
+    ] {
+        let space = Space::bare();
+        let build = |key: &str| {
+            space.iactfile(&format!(
+                "[target.t]\ninputs = []\noutputs = ['o']\n{key}\nexec = ['sh', '-c', 'test -n \"$TOKEN\" && echo given > o || echo none > o']\n"
+            ));
+            space
+                .iact(["build", "--json", "t"])
+                .env("TOKEN", "abcdefghijk")
+                .env("OTHER", "x1")
+                .run()
+                .expect_code(0)
+        };
+        build(before);
+        assert_eq!(build(after).reason("t"), "command_changed", "{after}");
+        assert_eq!(space.read("o").trim(), says, "{after}");
+        assert_eq!(build(after).kinds(), ["up_to_date"], "{after}");
+        space.remove(".iact");
+        space.remove("o");
+        assert_eq!(build(after).kinds(), ["cached"], "{after}");
+        assert_eq!(space.read("o").trim(), says, "{after}");
+    }
+}
+
+#[test]
 fn a_value_that_is_no_text_is_passed_as_it_is() {
     use std::os::unix::ffi::OsStrExt;
     let space = Space::new(
