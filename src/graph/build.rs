@@ -38,6 +38,8 @@ pub(super) struct Builder<'a> {
     pub(super) actions: Vec<Action>,
     pub(super) bounds: Vec<Bound>,
     pub(super) chain: Vec<u32>,
+    /// What stands in the brackets of each name, part by part.
+    parts: Vec<Vec<String>>,
     pub(super) outputs: Outputs,
     pub(super) by_name: FxHashMap<String, u32>,
     pub(super) of_decl: FxHashMap<(u32, u32), Vec<u32>>,
@@ -71,6 +73,7 @@ pub fn build(setting: &Setting<'_>) -> Result<Graph> {
         actions: Vec::with_capacity(targets),
         bounds: Vec::with_capacity(targets),
         chain: Vec::with_capacity(targets),
+        parts: Vec::with_capacity(targets),
         outputs: Outputs::default(),
         by_name: with_room(targets),
         of_decl: with_room(targets),
@@ -144,7 +147,6 @@ impl Builder<'_> {
         for axes in self.combinations(decl, edge) {
             let manifests = Arc::clone(&self.setting.manifests);
             let own = target(&manifests, decl);
-            let extra = self.extra_vars(decl, edge);
             let binding = Binding {
                 manifests: &manifests,
                 overrides: &self.overrides,
@@ -153,16 +155,17 @@ impl Builder<'_> {
                 templates: &self.templates,
             };
             let scope = binding.scope(decl, edge, &axes)?;
-            let mut parts: Vec<String> = axes.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            parts.extend(extra.iter().map(|(name, value)| format!("{name}={value}")));
+            let extra = binding.extra_vars(decl, edge, &axes);
+            let parts: Vec<String> =
+                axes.iter().chain(&extra).map(|(name, value)| format!("{name}={value}")).collect();
             match &own.for_each {
-                None => made.push(self.instance(Bound { decl, scope }, &parts, None, chain)?),
+                None => made.push(self.instance(Bound { decl, scope }, parts, None, chain)?),
                 Some(each) => {
                     for file in self.each_file(decl, &each.glob, &scope)? {
                         let mut parts = parts.clone();
                         parts.push(file.clone());
                         let bound = Bound { decl, scope: scope.clone() };
-                        made.push(self.instance(bound, &parts, Some(file), chain)?);
+                        made.push(self.instance(bound, parts, Some(file), chain)?);
                     }
                 }
             }
@@ -192,23 +195,6 @@ impl Builder<'_> {
         all
     }
 
-    /// The variables of an edge that make an instance of its own: not those of the matrix, nor those that
-    /// change nothing.
-    fn extra_vars<'e>(&self, decl: Decl, edge: &'e [(String, String)]) -> Vec<&'e (String, String)> {
-        let own = target(self.manifests(), decl);
-        let file_vars = &self.manifests()[decl.manifest as usize].vars;
-        let is_axis = |name: &str| own.matrix.iter().any(|(axis, _)| axis.value == name);
-        let default = |name: &str| {
-            let mut declared = own.vars.iter().chain(file_vars);
-            declared.find(|(var, _)| var.value == name).map(|(_, value)| &value.value)
-        };
-        edge.iter()
-            .filter(|(name, value)| {
-                !is_axis(name) && default(name) != Some(value) && self.overridden(name).is_none()
-            })
-            .collect()
-    }
-
     fn each_file(&self, decl: Decl, glob: &Text, scope: &Scope) -> Result<Vec<String>> {
         let folder = &self.manifests()[decl.manifest as usize].folder;
         let written = self.render(decl, glob, scope)?;
@@ -219,7 +205,13 @@ impl Builder<'_> {
         Ok(found.into_iter().filter(|file| !self.outputs.covers(file)).collect())
     }
 
-    fn instance(&mut self, bound: Bound, parts: &[String], file: Option<String>, chain: u32) -> Result<u32> {
+    fn instance(
+        &mut self,
+        bound: Bound,
+        parts: Vec<String>,
+        file: Option<String>,
+        chain: u32,
+    ) -> Result<u32> {
         let Bound { decl, scope } = bound;
         let manifests = Arc::clone(&self.setting.manifests);
         let (manifest, own) = (&manifests[decl.manifest as usize], target(&manifests, decl));
@@ -228,6 +220,13 @@ impl Builder<'_> {
             name = format!("{name}[{}]", parts.join(","));
         }
         if let Some(&known) = self.by_name.get(&name) {
+            if self.parts[known as usize] != parts {
+                let message = format!("`{name}` would be two instances with different variables");
+                let wrong = self.at(decl, own.name.span, message);
+                return Err(
+                    wrong.hint("in a value that a dependency gives it, a `,` reads as the next variable")
+                );
+            }
             return Ok(known);
         }
         let mut layer = Layer::default();
@@ -256,6 +255,7 @@ impl Builder<'_> {
         self.by_name.insert(name, id);
         self.bounds.push(Bound { decl, scope });
         self.chain.push(chain);
+        self.parts.push(parts);
         Ok(id)
     }
 
@@ -325,22 +325,7 @@ impl Builder<'_> {
             let wrong = self.at(decl, dep.target.span, message);
             return Err(wrong.suggest(reference.name, self.names.candidates(folder)));
         };
-        let mut vars: Vec<(String, String)> = Vec::new();
-        for (name, value) in &dep.vars {
-            let scope = self.bounds[from].scope.clone();
-            vars.push((name.value.clone(), self.render(decl, value, &scope)?));
-        }
-        vars.extend(
-            reference
-                .select
-                .iter()
-                .filter(|(name, _)| !name.is_empty())
-                .map(|(n, v)| ((*n).into(), (*v).into())),
-        );
-        for (name, _) in &vars {
-            self.refuse_unknown_var(found, name)
-                .map_err(|wrong| wrong.at(&manifests[decl.manifest as usize].source, dep.target.span))?;
-        }
+        let vars = self.given_by(dep, decl.manifest, &self.bounds[from].scope, found)?;
         let chain = self.chain[from] + u32::from(!vars.is_empty());
         if chain > MAX_CHAIN {
             return Err(self.at(
@@ -368,7 +353,47 @@ impl Builder<'_> {
         Ok(chosen)
     }
 
-    pub(super) fn refuse_unknown_var(&self, decl: Decl, name: &str) -> Result<()> {
+    /// The variables that an edge, written in a file, gives to what it leads to; sorted by name.
+    pub(super) fn given_by(
+        &self,
+        dep: &Dep,
+        manifest: u32,
+        scope: &Scope,
+        found: Decl,
+    ) -> Result<Vec<(String, String)>> {
+        let source = &self.manifests()[manifest as usize].source;
+        let wrong = |message| Error::new(Kind::Manifest, message).at(source, dep.target.span);
+        let mut vars = Vec::with_capacity(dep.vars.len());
+        for (name, text) in &dep.vars {
+            let value = self.templates.render(&text.value, scope, Quoting::None);
+            let value = value.map_err(|wrong| wrong.into_error(source, text))?;
+            vars.push((name.value.clone(), value.into_owned()));
+        }
+        let matrix = &target(self.manifests(), found).matrix;
+        let select = Reference::parse(&dep.target.value).select;
+        for (name, value) in select.into_iter().filter(|(name, _)| !name.is_empty()) {
+            let axis = matrix.iter().find(|(axis, _)| axis.value == name);
+            if let Some((_, values)) =
+                axis.filter(|(_, values)| values.iter().all(|text| text.value != value))
+            {
+                let wrong = wrong(format!("`{}` selects no instance", dep.target.value));
+                return Err(wrong.suggest(value, values.iter().map(|text| text.value.as_str())));
+            }
+            vars.push((name.to_owned(), value.to_owned()));
+        }
+        vars.sort_unstable();
+        vars.dedup();
+        for (name, _) in &vars {
+            self.refuse_unknown_var(found, name).map_err(|wrong| wrong.at(source, dep.target.span))?;
+        }
+        if let Some(twice) = vars.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            let [(name, one), (_, other)] = twice else { unreachable!("windows of two") };
+            return Err(wrong(format!("the variable `{name}` cannot be both `{one}` and `{other}`")));
+        }
+        Ok(vars)
+    }
+
+    fn refuse_unknown_var(&self, decl: Decl, name: &str) -> Result<()> {
         let own = target(self.manifests(), decl);
         let known = known_vars(self.manifests(), decl);
         if known.contains(&name) {

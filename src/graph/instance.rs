@@ -148,7 +148,7 @@ pub struct Binding<'a> {
     pub templates: &'a Templates,
 }
 
-impl Binding<'_> {
+impl<'a> Binding<'a> {
     /// The scope of a target under variables given by an edge and a matrix.
     ///
     /// # Errors
@@ -156,18 +156,7 @@ impl Binding<'_> {
     pub fn scope(&self, decl: Decl, edge: &[(String, String)], axes: &[(String, String)]) -> Result<Scope> {
         let manifest = &self.manifests[decl.manifest as usize];
         let target = target(self.manifests, decl);
-        let layer = |pairs: &[(String, String)]| {
-            let mut layer = Layer::default();
-            pairs.iter().for_each(|(name, value)| layer.set_text(name, value));
-            Arc::new(layer)
-        };
-        let mut layers = vec![Arc::clone(self.builtin), Arc::clone(self.overrides)];
-        if !edge.is_empty() {
-            layers.push(layer(edge));
-        }
-        if !axes.is_empty() {
-            layers.push(layer(axes));
-        }
+        let mut layers = self.given(edge, axes);
         let file_vars = Arc::clone(&self.file_vars[decl.manifest as usize]);
         if !target.vars.is_empty() {
             let outer = Scope::new(layers.iter().cloned().chain([Arc::clone(&file_vars)]));
@@ -183,6 +172,57 @@ impl Binding<'_> {
         }
         layers.push(file_vars);
         Ok(Scope::new(layers))
+    }
+
+    /// The variables of an edge that make an instance of its own: not those of the matrix, nor those that
+    /// change nothing.
+    pub fn extra_vars(
+        &self,
+        decl: Decl,
+        edge: &[(String, String)],
+        axes: &[(String, String)],
+    ) -> Vec<(String, String)> {
+        let is_axis = |name: &str| axes.iter().any(|(axis, _)| axis == name);
+        let counts = |(name, _): &&(String, String)| !is_axis(name) && !self.overrides.has(name);
+        let mut extra: Vec<_> = edge.iter().filter(counts).cloned().collect();
+        // One by one: a default may depend on those that stay.
+        for (name, value) in edge.iter().filter(counts) {
+            let others: Vec<_> = extra.iter().filter(|(other, _)| other != name).cloned().collect();
+            if self.default_of(decl, name, &others, axes).as_ref() == Some(value) {
+                extra = others;
+            }
+        }
+        extra
+    }
+
+    /// What a variable of a target is without being given; `None`: it has no value then.
+    fn default_of(
+        &self,
+        decl: Decl,
+        name: &str,
+        edge: &[(String, String)],
+        axes: &[(String, String)],
+    ) -> Option<String> {
+        let of =
+            |vars: &'a [(Text, Text)]| vars.iter().find(|(var, _)| var.value == name).map(|(_, text)| text);
+        let Some(own) = of(&target(self.manifests, decl).vars) else {
+            return of(&self.manifests[decl.manifest as usize].vars).map(|text| text.value.clone());
+        };
+        let file_vars = Arc::clone(&self.file_vars[decl.manifest as usize]);
+        let outer = Scope::new(self.given(edge, axes).into_iter().chain([file_vars]));
+        Some(self.templates.render(&own.value, &outer, Quoting::None).ok()?.into_owned())
+    }
+
+    /// What is stronger than the target's own variables.
+    fn given(&self, edge: &[(String, String)], axes: &[(String, String)]) -> Vec<Arc<Layer>> {
+        let layer = |pairs: &[(String, String)]| {
+            let mut layer = Layer::default();
+            pairs.iter().for_each(|(name, value)| layer.set_text(name, value));
+            Arc::new(layer)
+        };
+        let builtin = [Arc::clone(self.builtin), Arc::clone(self.overrides)];
+        let pairs = [edge, axes].into_iter().filter(|pairs| !pairs.is_empty()).map(layer);
+        builtin.into_iter().chain(pairs).collect()
     }
 }
 

@@ -272,18 +272,7 @@ impl Builder<'_> {
             let wrong = self.wrong(manifest, dep.target.span, message);
             return Err(wrong.suggest(reference.name, self.names.candidates(&folder)));
         };
-        let source = &self.manifests()[manifest as usize].source;
-        let mut vars: Vec<(String, String)> = Vec::new();
-        for (name, value) in &dep.vars {
-            let rendered = self.templates.render(&value.value, &service.scope, Quoting::None);
-            let rendered = rendered.map_err(|wrong| wrong.into_error(source, value))?;
-            vars.push((name.value.clone(), rendered.into_owned()));
-        }
-        let selected = reference.select.iter().filter(|(name, _)| !name.is_empty());
-        vars.extend(selected.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        for (name, _) in &vars {
-            self.refuse_unknown_var(found, name).map_err(|wrong| wrong.at(source, dep.target.span))?;
-        }
+        let vars = self.given_by(dep, manifest, &service.scope, found)?;
         self.instances(found, &vars, 0)
     }
 

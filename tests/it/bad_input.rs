@@ -118,6 +118,26 @@ const REFUSALS: &[Refusal] = &[
         "4:13",
         &["`out`", "batch"],
     ),
+    (
+        "[target.m]\nmatrix={ db=['pg','my'] }\nrun='x'\n[target.t]\ndeps=['m[db=pgg]']\n",
+        "5:7",
+        &["m[db=pgg]", "`pg`"],
+    ),
+    (
+        "[target.m]\nmatrix={ db=['pg','my'] }\nrun='x'\n[target.t]\ndeps=[{ target='m[db=pg]', vars={ db='my' } }]\n",
+        "5:16",
+        &["`db`", "`my`", "`pg`"],
+    ),
+    (
+        "[service.s]\ndeps=['m[db=pgg]']\nrun='x'\n[target.m]\nmatrix={ db=['pg','my'] }\nrun='x'\n[target.t]\nservices=['s']\nrun='x'\n",
+        "2:7",
+        &["m[db=pgg]", "`pg`"],
+    ),
+    (
+        "[target.x]\nvars={ f='', l='' }\nrun='x'\n[target.t]\ndeps=[{ target='x', vars={ f='1,l=2' } }, { target='x', vars={ f='1', l='2' } }]\n",
+        "1:9",
+        &["x[f=1,l=2]", "two instances"],
+    ),
 ];
 
 #[test]

@@ -60,6 +60,39 @@ fn an_edge_that_gives_what_is_so_anyway_makes_no_instance() {
 }
 
 #[test]
+fn an_instance_is_what_its_variables_are_however_an_edge_writes_them() {
+    let space = Space::new(
+        r#"
+        [vars]
+        base = "0"
+        [target.x]
+        vars = { a = "1", b = "{{ base }}{{ a is defined }}", c = "-" }
+        run = "echo {{ base }} {{ a }} {{ b }} {{ c }} >> @LOG@"
+        [target.default]
+        deps = [{ target = "x", vars = { b = "0false" } }, { target = "x", vars = { c = "-" } }, "x"]
+        [target.order]
+        deps = [{ target = "x", vars = { b = "2", a = "3" } }, { target = "x", vars = { a = "3", b = "2" } }]
+        [target.given]
+        deps = [{ target = "x", vars = { a = "4", b = "0true" } }, { target = "x", vars = { a = "4" } }]
+        [target.base]
+        deps = [{ target = "x", vars = { base = "5", b = "5false" } }, { target = "x", vars = { base = "5" } }]
+        [target.comma]
+        deps = [{ target = "x", vars = { c = "-Wl,a" } }, { target = "x", vars = { c = "-Wl,b" } }]
+        "#,
+    );
+    for (goal, ran) in [
+        ("default", &["0 1 0false -"][..]),
+        ("order", &["0 3 2 -"]),
+        ("given", &["0 4 0true -"]),
+        ("base", &["5 1 5false -"]),
+        ("comma", &["0 1 0false -Wl,a", "0 1 0false -Wl,b"]),
+    ] {
+        let run = space.build(&[goal]);
+        assert_eq!(space.trail_sorted(), ran, "{goal}: {run}");
+    }
+}
+
+#[test]
 fn every_value_reaches_the_shell_as_it_is() {
     let space = Space::new(
         "[target.t]\nvars = { v = 'x' }\ninputs = []\noutputs = ['o']\nrun = 'printf %s {{ v }} > o; printf %s \"{{ v }}\" > @BASE@/inside'\n",
