@@ -99,10 +99,8 @@ impl Graph {
     /// # Errors
     /// A name that nobody has, with the nearest one that somebody has.
     pub fn goal(&self, folder: &str, written: &str) -> Result<Vec<u32>> {
-        for name in [full(folder, written), written.to_owned()] {
-            if let Some(&id) = self.by_name.get(&name)
-                && self.is_default(id)
-            {
+        for name in [&full(folder, written), written.strip_prefix(':').unwrap_or(written)] {
+            if let Some(id) = self.find(name) {
                 return Ok(vec![id]);
             }
         }

@@ -93,6 +93,47 @@ fn an_instance_is_what_its_variables_are_however_an_edge_writes_them() {
 }
 
 #[test]
+fn an_instance_that_only_an_edge_makes_is_meant_by_its_name() {
+    let space = Space::new(
+        r#"
+        [target.d]
+        vars = { env = "dev", more = "" }
+        confirm = "sure?"
+        inputs = []
+        outputs = ["o-{{ env }}"]
+        retain = { last = 1 }
+        run = "echo {{ env }} | tee {{ out }} >> @LOG@; echo said"
+        [target.all]
+        deps = [{ target = "d", vars = { env = "prod" } }, { target = "d", vars = { env = "x", more = "a,b" } }]
+        "#,
+    );
+    let name = "d[env=prod]";
+    space.build(&["all", "--approve", name, "--approve", "d[env=x,more=a,b]"]);
+    assert_eq!(space.trail_sorted(), ["prod", "x"]);
+    for (args, says) in [
+        (&["log", name][..], "said"),
+        (&["why", name], name),
+        (&["show", name], "o-prod"),
+        (&["status", name], ""),
+        (&["artifact", "list", name], name),
+        (&["cache", "forget", name], ""),
+        (&["clean", name], "o-prod"),
+        (&["build", "--yes", name], ""),
+        (&["build", "--yes", ":d[env=x,more=a,b]"], ""),
+    ] {
+        let run = space.iact(args).run().expect_code(0);
+        assert!(run.out.contains(says) || run.err.contains(says), "{args:?}: {run}");
+    }
+    assert_eq!(
+        space.trail(),
+        ["prod"],
+        "forgotten and cleaned, it was made again; the other was not touched"
+    );
+    let run = space.try_build(&["d[env=nobody]"]).expect_code(2);
+    assert!(run.err.contains("selects no instance"), "{run}");
+}
+
+#[test]
 fn every_value_reaches_the_shell_as_it_is() {
     let space = Space::new(
         "[target.t]\nvars = { v = 'x' }\ninputs = []\noutputs = ['o']\nrun = 'printf %s {{ v }} > o; printf %s \"{{ v }}\" > @BASE@/inside'\n",
