@@ -23,6 +23,7 @@ pub fn reason(reason: &Reason) -> String {
         Reason::OutputMissing { path } => format!("output missing: {path}"),
         Reason::OutputModified { path } => format!("output modified: {path}"),
         Reason::CheckFailed => "its check failed".to_owned(),
+        Reason::Expired { age } if age == "0ms" => "expired: dated later than now".to_owned(),
         Reason::Expired { age } => format!("expired: {age} old"),
         Reason::Forced => "forced".to_owned(),
         Reason::Always => "always runs".to_owned(),
