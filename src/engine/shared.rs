@@ -85,6 +85,8 @@ pub struct Shared<'a> {
     ends: Option<Mutex<FxHashMap<String, Stop>>>,
     /// Whether there is a log of any action: most say nothing, and an earlier log has to be looked for only then.
     logs: OnceLock<AtomicBool>,
+    /// Whether stats of the workspace's file system may vouch for contents, asked once.
+    keeps_times: OnceLock<bool>,
 }
 
 /// Actions that run to their end although the run was told to end.
@@ -143,6 +145,7 @@ impl<'a> Shared<'a> {
             ends: None,
             jobserver: OnceLock::new(),
             logs: OnceLock::new(),
+            keeps_times: OnceLock::new(),
         })
     }
 

@@ -82,9 +82,10 @@ pub struct Moment {
     pub until_ns: i64,
 }
 
-/// Now, on the file system of a workspace; one of elsewhere tells it by what it gives the lock. Long ago if it does not tell.
-pub fn moment(root: BorrowedFd<'_>) -> Moment {
-    if keeps_times(root) {
+/// Now, on the file system of a workspace; one that does not [keep times](keeps_times) tells it by what it gives the lock. Long
+/// ago if it does not tell.
+pub fn moment(root: BorrowedFd<'_>, keeps_times: bool) -> Moment {
+    if keeps_times {
         let since_ns = file_clock_ns();
         return Moment { since_ns, until_ns: clock_ns(rustix::time::ClockId::Realtime) };
     }

@@ -8,7 +8,7 @@ use crate::engine::spawn::{Ended, Launch, Stdin, Stop};
 use crate::graph::action::Action;
 use crate::graph::instance::Texts;
 use crate::report::Stream;
-use crate::scan::times::{Moment, moment};
+use crate::scan::times::{Moment, keeps_times, moment};
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -23,7 +23,12 @@ fn unshared(error: &std::io::Error) -> String {
 impl Shared<'_> {
     /// Now, by the clock of the workspace's files.
     pub fn moment(&self) -> Moment {
-        moment(self.workspace.folder.as_fd())
+        moment(self.workspace.folder.as_fd(), self.keeps_times())
+    }
+
+    /// Whether stats of the workspace's file system may vouch for contents.
+    pub fn keeps_times(&self) -> bool {
+        *self.keeps_times.get_or_init(|| keeps_times(self.workspace.folder.as_fd()))
     }
 
     pub(super) fn jobserver(&self) -> Option<&Jobserver> {

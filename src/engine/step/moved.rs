@@ -11,7 +11,7 @@ use crate::engine::job::{Job, Watched};
 use crate::engine::shared::Shared;
 use crate::scan::Again;
 use crate::scan::read::stat;
-use crate::scan::times::{Moment, keeps_times};
+use crate::scan::times::Moment;
 use crate::scan::walk::Folders;
 use iact_cache::in_parallel;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -43,7 +43,8 @@ pub(super) fn moved_input(shared: &Shared<'_>, job: &Job<'_>, began: Moment) -> 
         moved.get_or_init(|| match part {
             Part::Matches => new_match(shared, job, &inputs),
             Part::Inputs(some) => first_moved(shared, some),
-            Part::Folders => Ways::new(shared, began).first_switched(&inputs),
+            Part::Folders if shared.keeps_times() => Ways::new(shared, began).first_switched(&inputs),
+            Part::Folders => None,
         });
         Ok::<_, Infallible>(())
     });
@@ -53,7 +54,8 @@ pub(super) fn moved_input(shared: &Shared<'_>, job: &Job<'_>, began: Moment) -> 
 
 fn first_moved(shared: &Shared<'_>, inputs: &[&Watched]) -> Option<Vec<u8>> {
     let root = shared.workspace.folder.as_fd();
-    let again = Again { root, function: shared.workspace.digest_function(), stats_vouch: keeps_times(root) };
+    let stats_vouch = shared.keeps_times();
+    let again = Again { root, function: shared.workspace.digest_function(), stats_vouch };
     let mut path = Vec::new();
     for input in inputs {
         path.clear();
@@ -111,9 +113,6 @@ impl<'s> Ways<'s> {
     }
 
     fn first_switched(mut self, inputs: &[&Watched]) -> Option<Vec<u8>> {
-        if !keeps_times(self.root) {
-            return None;
-        }
         inputs.iter().map(|input| &input.path).find(|path| self.to(path, true).is_switched).cloned()
     }
 }
