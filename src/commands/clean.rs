@@ -3,6 +3,8 @@
 //! Invariants: what goes is still exactly what was made here, and is declared, or was when it was made and is nobody's input;
 //! nothing is removed through a link; the cache stays. Refused: removing empty parent folders, which may be somebody's own.
 
+mod sources;
+
 use super::build::{Goals, given};
 use super::{End, answer, complain, document, open};
 use crate::cli::{self, Typed};
@@ -17,6 +19,7 @@ use crate::scan::walk::PRIVATE;
 use crate::ui::door;
 use crate::workspace::Workspace;
 use serde_json::json;
+use sources::Sources;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::os::fd::AsFd;
@@ -94,12 +97,11 @@ fn still_made(workspace: &Workspace, ids: &BTreeSet<u32>, all: bool) -> Result<B
     let graph = &workspace.graph;
     let outputs = ids.iter().flat_map(|&id| &graph.actions[id as usize].outputs);
     let declared: BTreeSet<&str> = outputs.map(|output| output.path.as_str()).collect();
-    let stale = |path: &str| graph.makers.touching(path).next().is_none() && !is_input(workspace, path);
     let Memory { mut journal, mut files } = Memory::open(workspace)?;
     let chosen = |name: &str| all || graph.find(name).is_some_and(|id| ids.contains(&id));
     let mut names: Vec<String> = journal.names().filter(|name| chosen(name)).map(str::to_owned).collect();
     names.sort_unstable();
-    let mut found = BTreeSet::new();
+    let (mut found, mut sources) = (BTreeSet::new(), None);
     let mut left: BTreeMap<String, String> = declared
         .iter()
         .map(|path| ((*path).to_owned(), "nothing is remembered of how it was made".to_owned()))
@@ -107,8 +109,17 @@ fn still_made(workspace: &Workspace, ids: &BTreeSet<u32>, all: bool) -> Result<B
     for name in names {
         let record = journal.record(&name).expect("it was just listed").clone();
         for (path, made) in one_by_one(record, &journal) {
-            if !declared.contains(path.as_str()) && !stale(&path) {
-                continue;
+            if !declared.contains(path.as_str()) {
+                if graph.makers.touching(&path).next().is_some() {
+                    continue;
+                }
+                let known = match &sources {
+                    Some(known) => known,
+                    None => &*sources.insert(Sources::of(workspace, &journal)?),
+                };
+                if known.have(&made, &journal) {
+                    continue;
+                }
             }
             match as_made(&made, &mut journal, &mut files) {
                 Some(true) if !holds_private(workspace, &made, &journal) => drop(found.insert(path)),
@@ -153,12 +164,5 @@ fn holds_private(workspace: &Workspace, made: &Record, journal: &Journal) -> boo
             let is_made = id.is_some_and(|id| made.outputs.binary_search_by_key(&id, |one| one.path).is_ok());
             !is_made && is_there(workspace, &path)
         })
-    })
-}
-
-fn is_input(workspace: &Workspace, path: &str) -> bool {
-    let inputs = workspace.graph.actions.iter().filter_map(|action| action.inputs.as_ref());
-    inputs.map(|inputs| &inputs.patterns).any(|patterns| {
-        [false, true].into_iter().any(|is_folder| patterns.first_taking(path, is_folder).is_some())
     })
 }

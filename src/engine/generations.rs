@@ -14,6 +14,7 @@ use crate::journal::Journal;
 use crate::manifest::decl::Retain;
 use crate::workspace::Workspace;
 use iact_cache::{Digest, DigestFunction, LocalStore, PinOwners, StoreError, StoredResult};
+use std::borrow::Cow;
 use std::cmp::Reverse;
 
 /// A kept result.
@@ -29,7 +30,10 @@ pub struct Generation {
 
 /// On whose behalf an instance's generations are pinned.
 pub fn owner(workspace: &Workspace, name: &str) -> String {
-    format!("{}\n{name}", workspace.root.display())
+    // Two folders whose names are no text are two.
+    let root = workspace.root.as_os_str();
+    let shown = root.to_str().map_or_else(|| format!("{root:?}").into(), Cow::Borrowed);
+    format!("{shown}\n{name}")
 }
 
 fn keeper(owner: &str) -> String {

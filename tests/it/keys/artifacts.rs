@@ -1,6 +1,9 @@
 //! `valid_for`, `retain`, and `iact artifact`.
 
 use crate::space::Space;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
 fn pause() {
@@ -52,6 +55,28 @@ fn make(space: &Space, contents: &str) {
 fn list(space: &Space) -> Vec<serde_json::Value> {
     let run = space.iact(["artifact", "list", "dump", "--json"]).run().expect_code(0);
     serde_json::from_str(&run.out).unwrap()
+}
+
+#[test]
+fn checkouts_whose_names_are_no_text_have_generations_of_their_own() {
+    let space = dump("retain = { last = 1 }");
+    let text = std::fs::read(space.path("Iactfile.toml")).unwrap();
+    let checkouts = [b"a\xff", b"a\xfe"].map(|name| space.base().join(OsStr::from_bytes(name)));
+    let iact = |checkout: &Path, args: &[&str]| {
+        let args = args.iter().map(OsStr::new);
+        space.iact([OsStr::new("-C"), checkout.as_os_str()].into_iter().chain(args)).run().expect_code(0)
+    };
+    for (checkout, content) in checkouts.iter().zip(["1", "2"]) {
+        std::fs::create_dir(checkout).unwrap();
+        std::fs::write(checkout.join("Iactfile.toml"), &text).unwrap();
+        space.write("../db", content);
+        iact(checkout, &["build", "dump"]);
+    }
+    for (checkout, content) in checkouts.iter().zip(["1", "2"]) {
+        let got = format!("{}/got-{content}", space.base().display());
+        iact(checkout, &["artifact", "get", "dump", &got]);
+        assert_eq!(std::fs::read_to_string(format!("{got}/out/dump.txt")).unwrap(), content);
+    }
 }
 
 /// What a sweep goes by when the checkout is deleted.

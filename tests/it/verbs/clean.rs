@@ -62,6 +62,33 @@ fn what_was_declared_once_goes_only_as_it_was_made_and_if_nobody_reads_it() {
 }
 
 #[test]
+fn what_a_target_made_once_and_is_a_source_by_now_stays() {
+    let once = "[target.t]\ninputs = []\noutputs = ['gen', 'tool.sh', 'cfg.h', 'sub']\n\
+        run = 'mkdir gen sub; touch gen/x.c cfg.h; printf \"#!/bin/sh\\n\" > tool.sh; chmod +x tool.sh; printf \"[target.s]\\nrun = 1\\n\" | sed \"s/1/\\x27:\\x27/\" > sub/Iactfile.toml'\n";
+    let users = [
+        ("[target.use]\ninputs = ['gen/*.c']\nrun = 'true'\n", "gen"),
+        ("[target.use]\ninputs = ['gen']\nrun = 'true'\n", "gen"),
+        ("[target.use]\ninputs = ['gen/x.c']\nrun = 'true'\n", "gen"),
+        ("[target.use]\ninputs = []\ntools = ['./tool.sh']\nrun = 'true'\n", "tool.sh"),
+        (
+            "[target.use]\ninputs = []\noutputs = ['o']\ndepfile = 'd'\nrun = 'touch o; echo o: cfg.h > d'\n",
+            "cfg.h",
+        ),
+        ("[workspace]\ninclude = ['sub']\n[target.use]\nrun = 'true'\n", "sub"),
+    ];
+    for (user, stays) in users {
+        let space = Space::new(once);
+        space.build(&["t"]);
+        space.iactfile(user);
+        space.build(&["use"]);
+        let run = space.iact(["clean"]).run().expect_code(0);
+        for path in ["gen", "tool.sh", "cfg.h", "sub"] {
+            assert_eq!(space.has(path), path == stays, "{path}, {user}: {run}");
+        }
+    }
+}
+
+#[test]
 fn what_is_declared_goes_only_if_iact_made_it_and_nobody_changed_it_since() {
     type Change = fn(&Space);
     let rows: [(&str, Change, &str, &str); 7] = [
