@@ -74,18 +74,18 @@ const POLL_PART: u32 = 20;
 pub fn watch(wiring: &Wiring<'_>) -> Result<Signal> {
     let mut opened = (wiring.open)()?;
     let means = Means::new()?;
-    let mut elders = Vec::new();
+    let mut heritage = (Vec::new(), Loops::default());
     loop {
-        match Watch::new(wiring, &opened, &means, elders)?.run()? {
+        match Watch::new(wiring, &opened, &means, heritage)?.run()? {
             Over::Signal(signal) => return Ok(signal),
-            Over::Reopened(other, services) => (opened, elders) = (*other, services),
+            Over::Reopened(other, services, loops) => (opened, heritage) = (*other, (services, loops)),
         }
     }
 }
 
 enum Over {
     Signal(Signal),
-    Reopened(Box<Opened>, Vec<Services>),
+    Reopened(Box<Opened>, Vec<Services>, Loops),
 }
 
 /// How changes are noticed.
@@ -116,7 +116,7 @@ impl<'a> Watch<'a> {
         wiring: &'a Wiring<'a>,
         opened: &'a Opened,
         means: &'a Means,
-        elders: Vec<Services>,
+        (elders, loops): (Vec<Services>, Loops),
     ) -> Result<Self> {
         let Opened { workspace, plan, options } = opened;
         let rounds = Rounds::new((workspace, plan, options), means, elders)?;
@@ -131,7 +131,7 @@ impl<'a> Watch<'a> {
             means,
             rounds,
             ears: Ears::Polling,
-            loops: Loops::default(),
+            loops,
             built: Instant::now(),
             looked_over: false,
             broken: None,
@@ -181,12 +181,17 @@ impl<'a> Watch<'a> {
                     Some(over) => return Ok(over),
                     None => continue,
                 },
+                Noticed::Otherwise(moved) if !self.is_due(&moved, belongs) => continue,
+                Noticed::Otherwise(_) => match self.reopen(&mut hints, true) {
+                    Some(over) => return Ok(over),
+                    None => continue,
+                },
                 Noticed::Stale(stale) => stale,
             };
             if !self.is_due(&stale, belongs) {
                 continue;
             }
-            if self.rounds.conditions_moved()
+            if self.rounds.conditions_moved().is_some()
                 && let Some(over) = self.reopen(&mut hints, true)
             {
                 return Ok(over);
@@ -385,7 +390,7 @@ impl<'a> Watch<'a> {
         let error = match (self.wiring.open)() {
             Ok(other) => {
                 let elders = self.rounds.elders(&other.workspace);
-                return Some(Over::Reopened(Box::new(other), elders));
+                return Some(Over::Reopened(Box::new(other), elders, std::mem::take(&mut self.loops)));
             }
             Err(error) => *error,
         };

@@ -89,7 +89,7 @@ pub fn build(typed: &Typed, build: &Build) -> Result<End> {
     workspace.graph.refuse_unused(&workspace.given.vars, &plan.actions)?;
     let mut screen = Screen::new(&look, build.json, build.summary.as_deref());
     let options = Options {
-        force: force(&workspace, &plan, &build.force())?,
+        force: force(&workspace, &plan, (&build.force(), build.only))?,
         approval: approval(&workspace, build)?,
         ..options(build, &goals, still.as_ref())
     };
@@ -292,8 +292,8 @@ pub fn approval(workspace: &Workspace, build: &Build) -> Result<Approval> {
 /// What `--force` means in a plan.
 ///
 /// # Errors
-/// A target that nobody has, or that the plan has no use for.
-pub fn force(workspace: &Workspace, plan: &Plan, forced: &Forced) -> Result<Force> {
+/// A target that nobody has, or that the plan has no use for; `only` leaves out some that it would have.
+pub fn force(workspace: &Workspace, plan: &Plan, (forced, only): (&Forced, bool)) -> Result<Force> {
     match forced {
         Forced::Nothing => Ok(Force::Nothing),
         Forced::Everything => Ok(Force::Everything),
@@ -306,7 +306,7 @@ pub fn force(workspace: &Workspace, plan: &Plan, forced: &Forced) -> Result<Forc
                 }
                 let before = nodes.len();
                 nodes.extend(plan.nodes().filter(|node| members.contains(&plan.actions[node.index()])));
-                if nodes.len() == before && !members.is_empty() {
+                if nodes.len() == before && !members.is_empty() && !only {
                     let message = format!("`--force={name}`: nothing that was asked for needs `{name}`");
                     let hint = format!("ask for it, too: `iact build {name} --force={name} …`");
                     return Err(Error::new(Kind::Usage, message).hint(hint));

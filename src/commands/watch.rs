@@ -61,7 +61,7 @@ fn opened(caller: Caller, typed: &Typed, build: &Build) -> Result<Opened> {
     let options = Options {
         jobs: jobs(build),
         keep_going: build.keep_going,
-        force: force(&workspace, &plan, &build.force())?,
+        force: force(&workspace, &plan, (&build.force(), build.only))?,
         cache: !build.no_cache,
         goals: goals.names,
         approval,

@@ -73,13 +73,15 @@ impl Drop for NamedLock {
     }
 }
 
-/// The variable that names the locks of an action and of those above it, as their files are named.
+/// The variable that names the locks of an action and of those above it: `FILE@PROCESS`, as their files are named and by whom
+/// they are held, with colons between them.
 pub const HELD: &str = "IACT_LOCKS";
 
 /// What [`HELD`] is for the command of an action with this lock, or with none.
 pub fn held_for(caller: &Caller, lock: Option<&str>) -> Option<OsString> {
     let above = caller.var(HELD);
-    let Some(own) = lock.map(file_name) else { return above.cloned() };
+    let own = lock.map(|lock| format!("{}@{}", file_name(lock), std::process::id()));
+    let Some(own) = own else { return above.cloned() };
     let mut held = above.cloned().unwrap_or_default();
     if !held.is_empty() {
         held.push(":");
@@ -88,10 +90,15 @@ pub fn held_for(caller: &Caller, lock: Option<&str>) -> Option<OsString> {
     Some(held)
 }
 
-/// Whether an action, however far above, holds the lock and waits for this process.
-pub fn is_held_above(lock: &str) -> bool {
-    let name = file_name(lock);
-    spawn::above(HELD).any(|held| held.split(|byte| *byte == b':').any(|one| one == name.as_bytes()))
+/// Whether an action, however far above, holds the lock and waits for this process; `holder` says who holds it. What an action
+/// left running when it ended waits like anybody.
+pub fn is_held_above(lock: &str, holder: &str) -> bool {
+    let by =
+        |held: &str| holder.starts_with(&format!("process {}:", held.rsplit('@').next().unwrap_or_default()));
+    let is_this = |held: &[u8]| {
+        std::str::from_utf8(held).is_ok_and(|held| held.starts_with(&file_name(lock)) && by(held))
+    };
+    spawn::above(HELD).any(|held| held.split(|byte| *byte == b':').any(is_this))
 }
 
 fn file_name(lock: &str) -> String {

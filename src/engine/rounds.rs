@@ -250,7 +250,7 @@ impl<'a> Rounds<'a> {
         }
         let left = looking::journal_stat(workspace);
         let is_other = |before: &Stat| left.is_none_or(|left| left.ino != before.ino);
-        let is_rewritten = sight.memory.journal.lengths().0 == 0;
+        let is_rewritten = left.is_some() && sight.memory.journal.lengths().0 == 0;
         if is_rewritten || self.journal_stat.as_ref().is_some_and(is_other) {
             // It was rewritten, and its paths have other numbers.
             self.sight = None;

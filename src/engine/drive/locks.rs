@@ -72,7 +72,7 @@ impl Drive<'_, '_> {
                 self.state.locks.held.insert(node, lock);
                 Ok(None)
             }
-            Ok(Err(_)) if is_held_above(name) => Err(format!(
+            Ok(Err(holder)) if is_held_above(name, &holder) => Err(format!(
                 "the lock `{name}` is held by an action that started this build, and each would wait for the other"
             )),
             Ok(Err(holder)) => Ok(Some(holder)),

@@ -45,7 +45,7 @@ impl Rounds<'_> {
             self.workspace.graph.actions[*id as usize].inputs.iter().flat_map(|inputs| &inputs.literals)
         });
         folders.extend(literals.map(|literal| split(literal.as_bytes()).0));
-        folders.extend(self.conditions.paths.iter().map(|path| split(path.as_bytes()).0));
+        folders.extend(self.conditions.paths().map(|path| split(path.as_bytes()).0));
         for id in sight.survey.wanted.iter().copied().chain(discovered).filter(|id| !tools.contains(id)) {
             let path = journal.paths.bytes_of(id);
             folders.insert(split(path).0);

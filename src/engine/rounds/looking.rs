@@ -28,8 +28,10 @@ pub enum Noticed {
     Nothing,
     /// Something is stale.
     Stale(Stale),
-    /// The workspace has to be opened again: an Iactfile, the files of a `for_each`, what a condition says, or its folder moved.
+    /// The workspace has to be opened again: an Iactfile, the files of a `for_each`, or its folder moved.
     Reopen,
+    /// So it has, since conditions say otherwise of these targets.
+    Otherwise(Stale),
 }
 
 /// What is stale.
@@ -100,8 +102,11 @@ impl Rounds<'_> {
             hints.everything || hints.paths.contains(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()))
         };
         let asks = self.touches_conditions(hints);
-        if self.definition.moved(named) || self.is_lost() || asks && self.conditions_moved() {
+        if self.definition.moved(named) || self.is_lost() {
             return Ok(Noticed::Reopen);
+        }
+        if let Some(moved) = asks.then(|| self.conditions_moved()).flatten() {
+            return Ok(Noticed::Otherwise(moved));
         }
         let Some(sight) = &mut self.sight else { return Ok(Noticed::Stale(Stale::default())) };
         let fd = self.workspace.folder.as_fd();

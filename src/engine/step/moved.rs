@@ -1,7 +1,7 @@
-//! Whether the inputs still are what they were before the command ran, and lie where they lay.
+//! Whether the inputs still are what they were before the command ran, and no link on the way to them was switched.
 //!
-//! Invariant: a folder that is moved away, and back when the command has read from another in its place, is noticed by its
-//! change time, which a rename sets without its modification time. Refused: stats of all folders before each command.
+//! Refused: telling by its times that a folder on the way was moved away and back. A `chmod`, or a copy-up on overlayfs, moves
+//! them as a rename does, and the results of such commands would never be kept.
 //!
 //! An action with very many inputs is looked at by several plain threads: what it waits for here, the whole
 //! build may wait for. No thread pool, which an action must not enter.
@@ -28,8 +28,8 @@ enum Part<'p> {
     Matches,
     /// Some of the inputs.
     Inputs(&'p [&'p Watched]),
-    /// The folders that the inputs lie in.
-    Folders,
+    /// The links on the ways to them.
+    Ways,
 }
 
 /// The first input that is not what it was when the fingerprint was made, new matches of wildcards included.
@@ -37,14 +37,13 @@ pub(super) fn moved_input(shared: &Shared<'_>, job: &Job<'_>, began: Moment) -> 
     let inputs: Vec<&Watched> = job.inputs().chain(&job.brought_files).collect();
     // The matches are the longest part, so they come first.
     let all = std::iter::once(Part::Matches).chain(inputs.chunks(SHARE).map(Part::Inputs));
-    let mut parts: Vec<_> = all.chain([Part::Folders]).map(|part| (part, OnceLock::new())).collect();
+    let mut parts: Vec<_> = all.chain([Part::Ways]).map(|part| (part, OnceLock::new())).collect();
     let threads = shared.io_threads.min(1 + inputs.len() / SHARE);
     let Ok(()) = in_parallel(threads, &parts, |(part, moved)| {
         moved.get_or_init(|| match part {
             Part::Matches => new_match(shared, job, &inputs),
             Part::Inputs(some) => first_moved(shared, some),
-            Part::Folders if shared.keeps_times() => Ways::new(shared, began).first_switched(&inputs),
-            Part::Folders => None,
+            Part::Ways => Ways::new(shared, began).first_switched(&inputs),
         });
         Ok::<_, Infallible>(())
     });
@@ -70,7 +69,7 @@ fn first_moved(shared: &Shared<'_>, inputs: &[&Watched]) -> Option<Vec<u8>> {
     None
 }
 
-/// The folders and links on the ways to files, each looked at once.
+/// The links on the ways to files; each folder is looked at once.
 pub(super) struct Ways<'s> {
     root: BorrowedFd<'s>,
     began: Moment,
@@ -82,7 +81,7 @@ pub(super) struct Ways<'s> {
 pub(super) struct Way {
     /// A link is on it.
     pub(super) over_link: bool,
-    /// Something on it was put there since: the command may have been led to another file.
+    /// One was put there since: the command may have been led to another file.
     pub(super) is_switched: bool,
 }
 
@@ -103,10 +102,7 @@ impl<'s> Ways<'s> {
             CString::new(folder).ok().and_then(|folder| stat(self.root, &folder, false).ok().flatten());
         if let Some(stat) = found {
             way.over_link |= stat.is_link();
-            // A new name in a folder moves both of its times.
-            let is_moved = stat.is_folder() && stat.ctime_ns != stat.mtime_ns;
-            way.is_switched |= is_moved && may_be_since(&stat, self.began, true)
-                || stat.is_link() && may_be_since(&stat, self.began, is_made);
+            way.is_switched |= stat.is_link() && may_be_since(&stat, self.began, is_made);
         }
         self.known.insert(folder.to_vec(), way);
         way

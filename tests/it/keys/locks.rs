@@ -99,6 +99,26 @@ fn a_lock_that_an_action_above_holds_is_refused_and_one_of_an_action_beside_it_i
     assert_eq!(space.trail(), ["in", "out"]);
 }
 
+/// It may go on when the action has ended.
+#[test]
+fn what_an_action_left_running_waits_for_its_lock_like_anybody() {
+    let space = Space::new(
+        "[target.ended]\nlock = 'prod'\nrun = 'echo $IACT_LOCKS > @BASE@/below'\n\
+         [target.holds]\nlock = 'prod'\nrun = 'touch @BASE@/held; until test -e @BASE@/go; do sleep 0.02; done'\n",
+    );
+    space.build(&["ended"]);
+    let below = std::fs::read_to_string(space.base().join("below")).unwrap();
+    let other = space.checkout("other");
+    other.iactfile(LOCKED);
+    let holds = space.iact(["build", "holds"]).start();
+    until("it is held", || space.base().join("held").exists());
+    let waits = other.iact(["build", "t"]).env("IACT_LOCKS", below.trim()).start();
+    until("it waits", || waits.err().contains("waits for the lock"));
+    std::fs::write(space.base().join("go"), "").unwrap();
+    waits.wait().expect_code(0);
+    holds.wait().expect_code(0);
+}
+
 /// Ends half a second after it was asked to.
 const SLOW_TO_END: &str = "[target.slow]\n@LOCK@run = 'exec >/dev/null 2>&1; trap \"sleep 0.5; echo over >> @LOG@; exit\" TERM; touch @BASE@/held; while :; do sleep 0.02; done'\n[target.t]\n@LOCK@run = 'echo next >> @LOG@'\n";
 

@@ -62,11 +62,13 @@ fn a_name_that_makes_the_workspace_invalid_is_said_once_and_the_last_good_one_is
 
 #[test]
 fn conditions_are_asked_again_when_their_files_come_and_go_and_before_each_build() {
-    let space = Space::new(
-        "[workspace]\ndefault = ['t', 'u', 'v']\n\
+    let space = Space::new("");
+    space.iactfile(
+        &"[workspace]\ndefault = ['t', 'u', 'v']\n\
          [target.t]\nwhen = { exists = 'flags/t' }\ninputs = ['i']\noutputs = ['o']\nrun = 'cp i o'\n\
-         [target.u]\nrequires = [{ file = 'flags/u', optional = true }]\ninputs = ['i']\noutputs = ['p']\nrun = 'cp i p'\n\
-         [target.v]\nrequires = [{ tool = '@BASE@/tool', optional = true }]\ninputs = ['i']\noutputs = ['q']\nrun = 'cp i q'\n",
+         [target.u]\nrequires = [{ file = '@WS@/flags/u', optional = true }]\ninputs = ['i']\noutputs = ['p']\nrun = 'cp i p'\n\
+         [target.v]\nrequires = [{ tool = '@BASE@/tool', optional = true }]\ninputs = ['i']\noutputs = ['q']\nrun = 'cp i q'\n"
+            .replace("@WS@", space.path("").to_str().unwrap().trim_end_matches('/')),
     );
     space.write("i", "1\n");
     space.write("flags/t", "");
@@ -97,4 +99,32 @@ fn conditions_are_asked_again_when_their_files_come_and_go_and_before_each_build
         (vec!["t".into(), "u".into()], vec!["v".into()])
     );
     watching.end();
+}
+
+#[test]
+fn a_condition_that_building_moves_itself_is_named_and_left() {
+    let space = Space::new(
+        "[target.t]\nwhen = { exists = 'flag' }\nafter = ['u']\nrun = 'rm -f flag'\n\
+         [target.u]\nrun = 'test -e flag || touch flag'\n",
+    );
+    let watching = Watching::of(&space, &["t", "u"]);
+    let (runs, said) = (watching.runs(), watching.started.out());
+    assert!(runs < 12 && said.contains("`flag` changes whenever `t` is built"), "{runs} builds: {said}");
+    watching.end();
+}
+
+#[test]
+fn where_there_is_nothing_to_do_yet_nothing_is_done_over_and_over() {
+    for nothing in [
+        "[target.t]\ninputs = ['a']\nwhen = { exists = 'flag' }\nrun = 'true'\n",
+        "[target.t]\nfor_each = 's/*.x'\nrun = 'true'\n",
+        "[target.t]\ndeps = []\n",
+        "[target.t]\ninputs = []\nrequires = [{ tool = 'nobody-has-it', optional = true }]\nrun = 'true'\n",
+    ] {
+        let space = Space::new(nothing);
+        space.write("a", "");
+        let watching = Watching::of(&space, &["t"]);
+        assert!(watching.runs() <= 2, "{nothing}: {}", watching.started.out());
+        watching.end();
+    }
 }
