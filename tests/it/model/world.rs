@@ -347,7 +347,7 @@ impl World {
                 contents.push_str(&file["file - ".len()..]);
             }
         }
-        let mut key = format!("{arguments:?} {:?} {env:?}", self.dependency_files(target));
+        let mut key = format!("{name} {arguments:?} {:?} {env:?}", self.dependency_files(target));
         let mut list = format!("{name} {} {}\n", salt(target), env.unwrap_or("unset"));
         for &path in &inputs {
             let source = &self.sources[path];
