@@ -22,10 +22,11 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, FlockOperation, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
+use crate::aside::{Taken, take};
 use crate::batch::rename_into;
 use crate::chaos::{Bug, planted};
 use crate::digest::Digest;
-use crate::entry::{EntryPath, put_back};
+use crate::entry::EntryPath;
 use crate::folder::{FileFacts, Folder, facts_of};
 use crate::local::Local;
 use crate::lock::Scratch;
@@ -120,28 +121,25 @@ pub(crate) fn await_publishing(folder: &Folder) -> io::Result<Option<Folder>> {
 }
 
 /// Removes an entry that still is as it was listed; whether it has gone. A blob that somebody relies on since is put back, and
-/// so is whatever took the place of what was listed. Killed in between, this loses what a look before the removal, and a
-/// newcomer right after the look, would lose as well.
+/// so is whatever took the place of what was listed.
 pub(crate) fn remove_listed(
     folder: &Folder,
-    scratch: Option<&Folder>,
+    scratch: Option<&Scratch>,
     path: &EntryPath,
     listed: &FileFacts,
 ) -> io::Result<bool> {
-    let is_listed = |now: FileFacts| is_same_file(listed, &now);
+    let is_listed = |now: &FileFacts| is_same_file(listed, now);
     let Some(scratch) = scratch else {
         return match folder.facts(path.as_bytes())? {
-            Some(now) if is_listed(now) => folder.remove(path.as_bytes()).map(|()| true),
+            Some(now) if is_listed(&now) => folder.remove(path.as_bytes()).map(|()| true),
             now => Ok(now.is_none()),
         };
     };
-    match rustix::fs::renameat(folder, path.as_bytes(), scratch, b"aside".as_slice()) {
-        Err(Errno::NOENT) => return Ok(true),
-        moved => moved?,
-    }
-    match scratch.facts(b"aside")? {
-        Some(now) if !is_listed(now) => put_back(scratch, b"aside", folder, path).map(|()| false),
-        _ => scratch.remove(b"aside").map(|()| true),
+    let name = scratch.fresh_name();
+    match take(folder, path.as_bytes(), (scratch.folder(), &name), &is_listed)? {
+        Taken::Yes => scratch.folder().remove(&name).map(|()| true),
+        Taken::Absent => Ok(true),
+        Taken::Another => Ok(false),
     }
 }
 
@@ -159,7 +157,7 @@ mod tests {
         fs::create_dir_all(place.parent().unwrap()).unwrap();
         fs::create_dir(base.path().join("tmp")).unwrap();
         let folder = Folder::open(base.path()).unwrap();
-        let scratch = folder.child(b"tmp").unwrap();
+        let scratch = Scratch::create_swept(folder.child(b"tmp").unwrap()).unwrap();
         for round in 0..300 {
             fs::write(&place, "old").unwrap();
             let listed = folder.facts(path.as_bytes()).unwrap().unwrap();
@@ -171,7 +169,7 @@ mod tests {
             });
             assert_eq!(fs::read_to_string(&place).unwrap(), "newer", "round {round}");
             assert!(!remove_listed(&folder, Some(&scratch), &path, &listed).unwrap());
-            assert_eq!(scratch.list().unwrap(), []);
+            assert_eq!(scratch.folder().list().unwrap(), []);
         }
     }
 }

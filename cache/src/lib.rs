@@ -13,6 +13,7 @@
 
 mod action;
 mod apply;
+mod aside;
 mod batch;
 mod beside;
 pub mod chaos;

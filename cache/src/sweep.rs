@@ -424,8 +424,7 @@ impl LocalStore {
                 let removed = if !results && (any_needed || still_needed.contains(&entry.hash)) {
                     Ok(false)
                 } else {
-                    let scratch = scratch.as_deref().map(Scratch::folder);
-                    hold::remove_listed(folder, scratch, &path, &entry.facts)
+                    hold::remove_listed(folder, scratch.as_deref(), &path, &entry.facts)
                 };
                 point("sweep.entry");
                 touched.insert(usize::from(entry.hash[0]) + if results { 0 } else { SHARDS });

@@ -14,7 +14,6 @@ use crate::folder::{FileFacts, Folder};
 use crate::gc::Needs;
 use crate::local::{LocalStore, ReadEntry};
 use crate::ops;
-use crate::own::move_aside;
 use crate::restore::is_in_the_way;
 use crate::store::{Store, StoreError};
 
@@ -47,7 +46,7 @@ pub struct Damage {
     pub path: String,
     /// What is wrong.
     pub reason: String,
-    /// Whether it was put aside.
+    /// Whether it has gone from there: it was put aside, or somebody else has replaced it.
     pub is_aside: bool,
 }
 
@@ -65,8 +64,8 @@ impl LocalStore {
         };
         let blobs: Vec<Entry> = blobs.into_iter().filter(chosen).collect();
         let checked = results.len() + blobs.len();
-        let stray = |path: Vec<u8>| Damage {
-            is_aside: options.repair && move_aside(folder, &path).is_ok(),
+        let stray = |(path, facts): (Vec<u8>, FileFacts)| Damage {
+            is_aside: options.repair && local.put_stray_aside(&path, &facts),
             path: String::from_utf8_lossy(&path).into_owned(),
             reason: "it is no entry of the cache".to_owned(),
         };
@@ -144,7 +143,7 @@ impl LocalStore {
 #[derive(Default)]
 struct Strays {
     /// What is none.
-    paths: Vec<Vec<u8>>,
+    paths: Vec<(Vec<u8>, FileFacts)>,
     /// Folders whose content nobody knows just now.
     unlisted: Vec<(Vec<u8>, io::Error)>,
 }
@@ -183,7 +182,7 @@ fn shard_entries(
         let Some(facts) = folder.facts(&file)? else { continue };
         match decode_hex(&file) {
             Some(hash) if file.starts_with(shard) && facts.is_file() => entries.push(Entry { hash, facts }),
-            _ => strays.paths.push([kind, shard, &file].join(&b'/')),
+            _ => strays.paths.push(([kind, shard, &file].join(&b'/'), facts)),
         }
     }
     Ok(())
@@ -203,7 +202,8 @@ fn child(folder: &Folder, name: &[u8], path: &[&[u8]], strays: &mut Strays) -> i
         Ok(child) => Ok(Some(child)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) if is_in_the_way(&error) => {
-            strays.paths.push(path.join(&b'/'));
+            let facts = folder.facts(name)?;
+            strays.paths.extend(facts.filter(|facts| !facts.is_folder()).map(|facts| (path.join(&b'/'), facts)));
             Ok(None)
         }
         Err(error) => Err(error),

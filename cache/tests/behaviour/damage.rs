@@ -124,6 +124,36 @@ fn what_is_mended_while_damage_is_put_aside_stays() {
     }
 }
 
+/// A repair lists everything before it moves anything; somebody may mend what it has found in between.
+#[test]
+fn what_is_mended_while_a_repair_lists_stays() {
+    let space = Space::new();
+    let store = space.store();
+    let place = space.cache.join("cas/00").join("00".to_owned() + &"1".repeat(62));
+    let last = space.cache.join("cas/ff");
+    for folder in [place.parent().unwrap(), &last] {
+        fs::create_dir_all(folder).unwrap();
+    }
+    // They take a while to list.
+    for number in 0..5_000 {
+        fs::write(last.join(format!("ff{number:062x}")), "").unwrap();
+    }
+    let mended = space.cache.join("mended");
+    for round in 0..10 {
+        let _ = fs::remove_file(&place);
+        fs::create_dir(&place).unwrap();
+        fs::write(&mended, "").unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| store.verify(&VerifyOptions { repair: true, one_in: u64::MAX, ..EVERYTHING }));
+            std::thread::sleep(std::time::Duration::from_millis(round));
+            // As who stores it does.
+            let _ = fs::remove_dir(&place);
+            fs::rename(&mended, &place).unwrap();
+        });
+        assert!(place.is_file(), "round {round}");
+    }
+}
+
 #[test]
 fn an_entry_under_the_name_of_another_is_damaged() {
     let space = Space::new();
