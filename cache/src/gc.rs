@@ -47,9 +47,10 @@ pub(crate) struct ResultFacts {
 /// What is known of the blobs of a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// They have been claimed, those that are there: all, or those a pin holds.
+    /// They have been claimed, all of them; of a pinned one those that are there.
     Known,
-    /// It is damaged, or one of its folders is, or one is not there: no use to anybody.
+    /// It is damaged, or one of its folders is, or one is not there: no use to anybody. Of a pinned one have been claimed those
+    /// that are there and known.
     Lost,
     /// It could not be read just now.
     Unread,
@@ -60,8 +61,8 @@ pub(crate) enum State {
 pub(crate) enum Needs {
     /// Everything it needs, folders' files included.
     Known(Vec<Digest>),
-    /// It is damaged, or one of its folders is.
-    Lost,
+    /// It is damaged, or one of its folders is: what it needs besides.
+    Lost(Vec<Digest>),
 }
 
 /// A blob in the cache.
@@ -80,15 +81,16 @@ impl ResultFacts {
     }
 }
 
-/// Enters what a result needs: where each blob is, or that it is not there.
+/// Enters what a result needs: where each blob is, or that it is not there. What is lost needs nothing, unless it is pinned.
 pub(crate) fn claim(
     results: &mut [ResultFacts],
     index: usize,
     needed: &[Option<usize>],
     blobs: &mut [BlobFacts],
 ) {
-    if !results[index].pinned && needed.contains(&None) {
-        results[index].state = State::Lost;
+    let result = &mut results[index];
+    if !result.pinned && (result.state == State::Lost || needed.contains(&None)) {
+        result.state = State::Lost;
         return;
     }
     let turn = |result: u32| results[result as usize].turn();
@@ -224,11 +226,11 @@ mod tests {
             let mut facts: Vec<ResultFacts> = results.iter().enumerate().map(result).collect();
             let mut needed = Needed::new();
             for (index, (_, _, _, needs)) in results.into_iter().enumerate() {
-                let is_known = facts[index].state == State::Known;
+                let is_known = facts[index].state != State::Unread;
+                let find = |number| numbers.iter().position(|one| one == number);
+                let found: Vec<Option<usize>> = needs.iter().map(find).collect();
                 needed.push(if is_known { needs } else { Vec::new() });
                 if is_known {
-                    let find = |number| numbers.iter().position(|one| one == number);
-                    let found: Vec<Option<usize>> = needed[index].iter().map(find).collect();
                     claim(&mut facts, index, &found, &mut blobs);
                 }
             }

@@ -357,13 +357,16 @@ impl LocalStore {
         };
         for index in 0..seen.results.len() {
             match self.needs(&seen.results[index].hash) {
-                Ok(Needs::Known(needs)) => {
+                Ok(needs) => {
+                    if let Needs::Lost(_) = needs {
+                        seen.facts[index].state = State::Lost;
+                    }
+                    let (Needs::Known(needs) | Needs::Lost(needs)) = needs;
                     let needs = needs.iter().filter(|digest| digest.size > 0);
                     let found: Vec<Option<usize>> =
                         needs.map(|digest| self.find_blob(folder, digest, now_unix_ms, &mut seen)).collect();
                     claim(&mut seen.facts, index, &found, &mut seen.blob_facts);
                 }
-                Ok(Needs::Lost) => seen.facts[index].state = State::Lost,
                 Err(error) => {
                     seen.trouble.get_or_insert(error);
                     seen.facts[index].state = State::Unread;
@@ -438,9 +441,11 @@ impl LocalStore {
                     trouble.get_or_insert_with(|| self.local().io(path.as_str(), error));
                 }
                 match results.then(|| self.needs(&entry.hash)) {
-                    Some(Ok(Needs::Known(needs))) => still_needed.extend(needs.iter().map(|blob| blob.hash)),
+                    Some(Ok(Needs::Known(needs) | Needs::Lost(needs))) => {
+                        still_needed.extend(needs.iter().map(|blob| blob.hash));
+                    }
                     Some(Err(_)) => any_needed = true,
-                    Some(Ok(Needs::Lost)) | None => {}
+                    None => {}
                 }
             }
         }
@@ -451,27 +456,34 @@ impl LocalStore {
     fn needs(&self, action: &[u8; 32]) -> Result<Needs, StoreError> {
         match self.local().read_entry(action)? {
             ReadEntry::Sound { result, .. } => self.needs_of(&result),
-            ReadEntry::Absent | ReadEntry::Damaged { .. } => Ok(Needs::Lost),
+            ReadEntry::Absent | ReadEntry::Damaged { .. } => Ok(Needs::Lost(Vec::new())),
         }
     }
 
     pub(crate) fn needs_of(&self, result: &StoredResult) -> Result<Needs, StoreError> {
         let mut blobs: Vec<Digest> = result.blobs().collect();
+        let mut is_lost = false;
         for output in &result.outputs {
             let OutputKind::Directory { tree, .. } = &output.kind else { continue };
             let mut bytes = Vec::new();
-            match self.read_blob(tree, &mut bytes) {
-                Err(StoreError::NotFound(_) | StoreError::Corrupt { .. }) => return Ok(Needs::Lost),
-                read => read?,
-            }
-            let Ok(decoded) = decode_tree(self.digest_function(), &bytes) else { return Ok(Needs::Lost) };
+            let decoded = match self.read_blob(tree, &mut bytes) {
+                Err(StoreError::NotFound(_) | StoreError::Corrupt { .. }) => None,
+                read => {
+                    read?;
+                    decode_tree(self.digest_function(), &bytes).ok()
+                }
+            };
+            let Some(decoded) = decoded else {
+                is_lost = true;
+                continue;
+            };
             for (_, node) in decoded.entries {
                 if let Node::File { digest, .. } = node {
                     blobs.push(digest);
                 }
             }
         }
-        Ok(Needs::Known(blobs))
+        Ok(if is_lost { Needs::Lost(blobs) } else { Needs::Known(blobs) })
     }
 
     fn sweep_litter(&self, folder: &Folder) {

@@ -117,8 +117,10 @@ fn what_is_pinned_stays_until_every_owner_has_unpinned_it() {
 fn a_pinned_result_whose_tree_is_no_file_ends_no_sweep() {
     let space = Space::new();
     let store = space.store();
-    space.write("out/a", "content");
-    let (result, _) = space.keep(&store, "pinned", &["out"]);
+    for path in ["a/lost", "b/stays", "c"] {
+        space.write(path, path);
+    }
+    let (result, _) = space.keep(&store, "pinned", &["a", "b", "c"]);
     store.pin(&action("pinned"), "owner").unwrap();
     fill(&store, "r0");
     let tree = result.blobs().next().unwrap();
@@ -129,6 +131,10 @@ fn a_pinned_result_whose_tree_is_no_file_ends_no_sweep() {
     assert_eq!((swept.trouble, names(&store)), (None, Vec::<String>::new()));
     assert_eq!(hit(&store, "pinned"), Some(result), "what is pinned stays");
     assert!(tree.symlink_metadata().is_err(), "and the damage is out of the way");
+    for path in ["b/stays", "c"] {
+        let blob = Digest::of(store.digest_function(), path.as_bytes());
+        store.read_blob(&blob, &mut Vec::new()).expect("so does what it needs, as far as that is known");
+    }
 }
 
 #[test]
