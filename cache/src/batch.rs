@@ -271,7 +271,7 @@ impl Batch {
         let publish = |name: &[u8], path: EntryPath| {
             rename_into(folder, scratch.folder(), name, &path).map_err(|error| local.io(path.as_str(), error))
         };
-        let _publishing = hold::publishing(folder);
+        let publishing = hold::publishing(folder);
         let mut held: Vec<_> = pending.held.iter().collect();
         held.sort_unstable();
         for (digest, name) in held {
@@ -300,9 +300,11 @@ impl Batch {
         }
         pending.blobs.clear();
         pending.results.clear();
+        uses::add_to_total(folder, committed.bytes);
+        // A sweep finds by their names what this has stored, flushed or not: it need not wait for a disk that is busy.
+        drop(publishing);
         flush()?;
         point("publish.done");
-        uses::add_to_total(folder, committed.bytes);
         Ok(committed)
     }
 

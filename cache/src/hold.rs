@@ -34,7 +34,9 @@ use crate::ops;
 use crate::stock::now_ns;
 
 /// Nobody publishes for longer, unless he was stopped.
-const PUBLISHING: Duration = Duration::from_secs(20);
+pub(crate) const PUBLISHING: Duration = Duration::from_secs(20);
+/// Somebody comes to an end of publishing, unless there is one who does not.
+pub(crate) const A_MOMENT: Duration = Duration::from_millis(500);
 
 impl Local {
     /// Gives a sound blob a second name among the files of this process; `None`: it has to be written.
@@ -108,11 +110,11 @@ pub(crate) fn publishing(folder: &Folder) -> Option<Folder> {
 }
 
 /// Waits until everybody who publishes has come to the end, and keeps others from beginning; `None`: somebody does not end.
-pub(crate) fn await_publishing(folder: &Folder) -> io::Result<Option<Folder>> {
+pub(crate) fn await_publishing(folder: &Folder, patience: Duration) -> io::Result<Option<Folder>> {
     let lock = folder.beneath(b"")?;
     let began = Instant::now();
     while rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
-        if began.elapsed() > PUBLISHING {
+        if began.elapsed() > patience {
             return Ok(None);
         }
         std::thread::sleep(Duration::from_millis(2));

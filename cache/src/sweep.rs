@@ -210,8 +210,8 @@ impl LocalStore {
     }
 
     fn stop_publishing(&self, folder: &Folder) -> Result<Folder, StoreError> {
-        let stopped = hold::await_publishing(folder).map_err(|error| StoreError::io(self.path(), error))?;
-        stopped.ok_or_else(|| {
+        let stopped = hold::await_publishing(folder, hold::PUBLISHING);
+        stopped.map_err(|error| StoreError::io(self.path(), error))?.ok_or_else(|| {
             StoreError::Unavailable("another process does not come to an end of storing".to_owned())
         })
     }
@@ -251,6 +251,10 @@ impl LocalStore {
         else {
             return Ok(None);
         };
+        // Somebody may have been stopped while he published: the next run tries again.
+        if matches!(hold::await_publishing(folder, hold::A_MOMENT), Ok(None)) {
+            return Ok(None);
+        }
         let lower = limits.max_bytes.map(|limit| limit - limit / 10);
         let aside = self.sweep_quarantine(folder, &SweepPolicy { max_bytes: lower, ..*limits });
         // Below the limit no entry goes for its size, even if the count said so.

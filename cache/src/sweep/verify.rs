@@ -203,7 +203,9 @@ fn child(folder: &Folder, name: &[u8], path: &[&[u8]], strays: &mut Strays) -> i
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) if is_in_the_way(&error) => {
             let facts = folder.facts(name)?;
-            strays.paths.extend(facts.filter(|facts| !facts.is_folder()).map(|facts| (path.join(&b'/'), facts)));
+            strays
+                .paths
+                .extend(facts.filter(|facts| !facts.is_folder()).map(|facts| (path.join(&b'/'), facts)));
             Ok(None)
         }
         Err(error) => Err(error),

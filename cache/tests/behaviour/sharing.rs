@@ -142,6 +142,22 @@ fn a_blob_that_is_relied_on_outlives_any_sweep() {
     );
 }
 
+/// Whoever publishes is over in a moment, unless he was stopped: then a run leaves the sweep to a later one.
+#[test]
+fn a_run_waits_for_nobody_who_does_not_come_to_an_end_of_publishing() {
+    let space = Space::new();
+    let store = space.store();
+    store.put_result(&action("x"), &StoredResult::default()).unwrap();
+    let stopped = fs::File::open(&space.cache).unwrap();
+    rustix::fs::flock(&stopped, rustix::fs::FlockOperation::LockShared).unwrap();
+    let limits = SweepPolicy { max_bytes: Some(0), ..SweepPolicy::unlimited(u64::MAX / 2) };
+    let began = std::time::Instant::now();
+    assert_eq!(store.sweep_if_needed(&limits).unwrap(), None);
+    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+    drop(stopped);
+    assert_eq!(store.sweep_if_needed(&limits).unwrap().unwrap().results, 1);
+}
+
 #[test]
 fn litter_of_the_dead_goes_and_that_of_the_living_stays() {
     let space = Space::new();
