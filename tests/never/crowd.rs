@@ -4,7 +4,7 @@
 use crate::dice::Dice;
 use crate::project::{IACTFILE, assert_right_at, assert_sound};
 use crate::sizes::{Tries, tries};
-use crate::space::{Run, Space, Started, has_program, skipped};
+use crate::space::{Run, Space, Started, has_program, skipped, until};
 use rustix::process::Signal;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -227,4 +227,22 @@ fn who_stores_beside_a_sweep_loses_nothing() {
         tries.done += 1;
     }
     tries.held();
+}
+
+/// What has its name is found by a sweep, whether the disk has it yet or not.
+#[test]
+fn a_sweep_waits_for_nobody_who_has_only_to_flush() {
+    if !cfg!(feature = "chaos") {
+        return skipped("built without the feature `chaos`");
+    }
+    let space = Space::new("[target.t]\ninputs = ['in']\noutputs = ['o']\nrun = 'cp in o'\n");
+    space.write("in", "1\n");
+    let stopped = space.iact(["build", "t"]).env("IACT_CHAOS_STOP", "publish.done").start();
+    let stat = format!("/proc/{}/stat", stopped.pid().as_raw_pid());
+    until("it is stopped", || std::fs::read_to_string(&stat).unwrap().contains(") T "));
+    space.iact(["cache", "gc", "--max-size", "1GiB"]).limit(15).run().expect_code(0);
+    stopped.signal(Signal::CONT);
+    stopped.wait().expect_code(0);
+    space.remove("o");
+    assert_eq!(space.build(&["t"]).kinds(), ["cached"]);
 }

@@ -352,6 +352,40 @@ fn a_sweep_or_a_repair_that_cannot_read_removes_nothing() {
     tries.held();
 }
 
+/// A sweep moves an entry, looks once more, and removes it. Of what it could not look at nobody knows: somebody may rely on it.
+#[test]
+fn what_a_sweep_has_moved_and_cannot_look_at_is_back_in_its_place() {
+    if !traces() {
+        return skipped("no strace, or it may not trace");
+    }
+    let space = Space::new(crate::project::IACTFILE);
+    space.write("in", "1\n");
+    space.build(&["all"]);
+    let of_no_use = space.cache.join(format!("cas/00/{:064}", 0));
+    std::fs::create_dir_all(of_no_use.parent().unwrap()).unwrap();
+    let log = space.base().join("strace.log");
+    let sweep = |inject: &str| {
+        std::fs::write(&of_no_use, "of no use").unwrap();
+        crate::space::set_time(&of_no_use, 1_000_000_000);
+        let _ = std::fs::remove_file(space.cache.join("stock"));
+        let trace = "trace=newfstatat,renameat";
+        let wrapper = ["strace", "-f", "-qq", "-o", log.to_str().unwrap(), "-e", trace, "-e", inject];
+        let run = space.iact(["cache", "gc"]).below(&wrapper).run();
+        (run, of_no_use.exists(), std::fs::read_to_string(&log).unwrap())
+    };
+    let (run, is_there, lines) = sweep("inject=renameat:delay_enter=1");
+    assert!(!is_there, "{run}");
+    let moved = lines.lines().find(|line| line.contains("renameat(") && line.contains("cas/00/")).unwrap();
+    let who = moved.split(' ').next().unwrap();
+    let before = lines.lines().take_while(|line| *line != moved);
+    let looks = before.filter(|line| line.starts_with(who) && line.contains("newfstatat(")).count();
+    let (run, is_there, lines) = sweep(&format!("inject=newfstatat:error=EIO:when={}", looks + 1));
+    let looked =
+        lines.lines().skip_while(|line| !line.contains("cas/00/0000")).find(|line| line.contains("INJECTED"));
+    assert!(looked.is_some(), "{lines}");
+    assert!(is_there, "{run}");
+}
+
 /// Whatever is in a folder that cannot be listed stays, and of a folder of results what it may need; nothing else does.
 #[test]
 fn a_folder_of_the_cache_that_cannot_be_listed_costs_only_itself() {
