@@ -2,6 +2,8 @@
 //! (`places.rs`).
 #![allow(clippy::disallowed_methods, reason = "shell: makes, lists and removes small files")]
 
+use std::io;
+
 use rustc_hash::FxHashSet;
 use rustix::fs::{FileType, OFlags};
 
@@ -17,9 +19,11 @@ impl LocalStore {
     pub fn pin(&self, action: &Digest, owner: &str) -> Result<(), StoreError> {
         let folder = self.local().folder_made()?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
-        let pinned = make_own(folder, b"pins")
-            .and_then(|()| open_own(folder, &pin_path(action, owner), flags).map(drop));
-        pinned.map_err(|error| self.local().io("pins", error))
+        let pin = || {
+            make_own(folder, b"pins")?;
+            open_own(folder, &pin_path(action, owner), flags).map(drop)
+        };
+        pin_again(pin).map_err(|error| self.local().io("pins", error))
     }
 
     /// Takes back [`LocalStore::pin`].
@@ -70,6 +74,11 @@ impl LocalStore {
             names => names.map_err(|error| self.local().io("pins", error)),
         }
     }
+}
+
+/// Pins, and once more when the folder of pins was taken away just then.
+pub(super) fn pin_again(pin: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    pin().or_else(|error| if is_absent(&error) { pin() } else { Err(error) })
 }
 
 /// Some owners of pins.

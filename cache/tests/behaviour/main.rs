@@ -3,6 +3,7 @@
 
 mod contract;
 mod damage;
+mod places;
 mod round_trip;
 mod sharing;
 mod staging;

@@ -6,21 +6,21 @@ use iact_cache::{Digest, DigestFunction, LocalOptions, LocalStore, Store, Stored
 
 use crate::{Space, action, hit};
 
-const LATER: u64 = u64::MAX / 4;
+pub(crate) const LATER: u64 = u64::MAX / 4;
 
-fn policy() -> SweepPolicy {
+pub(crate) fn policy() -> SweepPolicy {
     SweepPolicy { grace_ms: 0, ..SweepPolicy::unlimited(LATER) }
 }
 
 /// Stores a result named `name` with a blob of its own of 10 kB.
-fn fill(store: &LocalStore, name: &str) {
+pub(crate) fn fill(store: &LocalStore, name: &str) {
     let batch = store.batch();
     let stdout = batch.put_bytes(name.repeat(10_000 / name.len()).as_bytes());
     batch.put_result(&action(name), &StoredResult { stdout: Some(stdout), ..Default::default() });
     batch.commit().unwrap();
 }
 
-fn names(store: &LocalStore) -> Vec<String> {
+pub(crate) fn names(store: &LocalStore) -> Vec<String> {
     let all = (0..10).map(|n| format!("r{n}"));
     all.filter(|name| hit(store, name).is_some()).collect()
 }
@@ -283,77 +283,6 @@ fn what_was_put_aside_counts_towards_the_limit_and_goes_first() {
         (all(&["r0", "r1", "r2", "r3"]), false, false),
         "nothing stays longer than a week"
     );
-}
-
-#[test]
-fn what_is_pinned_for_a_folder_goes_when_the_folder_has_been_missing_for_long() {
-    let space = Space::new();
-    let store = space.store();
-    let [stays, returns, used, gone] =
-        ["stays", "returns", "used", "gone"].map(|name| space.root.join("checkouts").join(name));
-    let make = |place: &std::path::Path| fs::create_dir_all(place).unwrap();
-    for (n, place) in [&stays, &returns, &used, &gone, &gone].into_iter().enumerate() {
-        make(place);
-        fill(&store, &format!("r{n}"));
-        store.pin_while(&action(&format!("r{n}")), "owner", place).unwrap();
-    }
-    // For good, in whatever order.
-    store.pin(&action("r4"), "owner").unwrap();
-    store.pin_while(&action("r4"), "owner", &gone).unwrap();
-    fs::remove_dir_all(space.root.join("checkouts")).unwrap();
-    make(&stays);
-    let after = |days: u64| {
-        let now_unix_ms = LATER + days * 86_400_000;
-        store.sweep(&SweepPolicy { max_bytes: Some(0), now_unix_ms, ..policy() }).unwrap();
-        names(&store).join(" ")
-    };
-    assert_eq!(after(0), "r0 r1 r2 r3 r4");
-    assert_eq!(after(29), "r0 r1 r2 r3 r4");
-    make(&returns);
-    make(&used);
-    store.pin_while(&action("r2"), "owner", &used).unwrap();
-    fs::remove_dir(&used).unwrap();
-    assert_eq!(after(31), "r0 r1 r2 r4");
-    fs::remove_dir(&returns).unwrap();
-    assert_eq!(after(62), "r0 r1 r4", "missing for 31 days is one of them only");
-    assert_eq!(after(93), "r0 r4");
-}
-
-#[test]
-fn what_an_owner_has_pinned_goes_when_its_folder_has_had_no_such_owner_for_long() {
-    let space = Space::new();
-    let store = space.store();
-    let [place, other] = ["here", "other"].map(|name| space.root.join(name));
-    for (n, (owner, place)) in
-        [("stays", &place), ("gone", &place), ("returns", &place), ("pins", &place), ("gone", &other)]
-            .into_iter()
-            .enumerate()
-    {
-        fs::create_dir_all(place).unwrap();
-        fill(&store, &format!("r{n}"));
-        store.pin_while(&action(&format!("r{n}")), owner, place).unwrap();
-    }
-    fill(&store, "r5");
-    store.pin(&action("r5"), "gone").unwrap();
-    let tell = |days: u64, owners: &[&str]| {
-        let owners = iact_cache::PinOwners::of(owners.iter().map(|owner| (*owner).to_owned()));
-        store.tell_owners(&place, &owners, LATER + days * 86_400_000).unwrap();
-    };
-    let after = |days: u64| {
-        let now_unix_ms = LATER + days * 86_400_000;
-        store.sweep(&SweepPolicy { max_bytes: Some(0), now_unix_ms, ..policy() }).unwrap();
-        names(&store).join(" ")
-    };
-    tell(0, &["stays"]);
-    assert_eq!(after(29), "r0 r1 r2 r3 r4 r5");
-    tell(29, &["stays", "returns"]);
-    fill(&store, "r6");
-    store.pin_while(&action("r6"), "pins", &place).unwrap();
-    assert_eq!(after(31), "r0 r2 r3 r4 r5 r6", "who pins anew keeps what it had");
-    tell(40, &["stays"]);
-    assert_eq!(after(69), "r0 r2 r3 r4 r5 r6");
-    tell(69, &["stays"]);
-    assert_eq!(after(71), "r0 r4 r5", "it counts from the first time");
 }
 
 #[test]
