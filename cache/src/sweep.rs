@@ -240,7 +240,9 @@ impl LocalStore {
         }
         if let Some(total) = uses::read_total(folder) {
             let too_many = limits.max_bytes.is_some_and(|limit| total.bytes > limit);
-            let due = total.swept_unix_ms.saturating_add(SWEEP_EVERY_MS) <= limits.now_unix_ms;
+            let [swept, now] = [total.swept_unix_ms, limits.now_unix_ms];
+            // One that is yet to come was dated by a wrong clock.
+            let due = swept > now || swept.saturating_add(SWEEP_EVERY_MS) <= now;
             let too_old = due && limits.max_age_ms.is_some();
             if !too_many && !too_old {
                 return Ok(None);

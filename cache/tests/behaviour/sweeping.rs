@@ -248,6 +248,19 @@ fn a_run_pays_for_a_sweep_only_when_the_limit_is_exceeded() {
     }
 }
 
+/// A sweep while the clock was ahead is none to wait for.
+#[test]
+fn a_clock_that_was_ahead_once_puts_off_no_sweep() {
+    let space = Space::new();
+    let store = space.store();
+    fill(&store, "r0");
+    store.record_uses(&[action("r0")], LATER - 10).unwrap();
+    store.sweep(&SweepPolicy { now_unix_ms: LATER * 2, ..policy() }).unwrap();
+    let aged = SweepPolicy { max_age_ms: Some(1_000), ..policy() };
+    assert!(store.sweep_if_needed(&aged).unwrap().is_some());
+    assert_eq!(store.sweep_if_needed(&aged).unwrap(), None, "once a day is enough");
+}
+
 #[test]
 fn what_was_put_aside_counts_towards_the_limit_and_goes_first() {
     let space = Space::new();
