@@ -46,7 +46,7 @@ use crate::lock::Scratch;
 use crate::ops::{self, CopyError, Sharing};
 use crate::own::{is_absent, make_own};
 use crate::store::{Lookup, Store, StoreError};
-use crate::uses;
+use crate::uses::{self, LastUses};
 
 const MAGIC: &[u8; 8] = b"iact-ac1";
 const HEADER: usize = 48;
@@ -129,8 +129,8 @@ impl LocalStore {
         let is_long = uses::append(folder, actions, now_unix_ms).map_err(|error| self.0.io("uses", error))?;
         if is_long {
             let scratch = self.0.scratch()?;
-            let uses = uses::read_uses(folder).map_err(|error| self.0.io("uses", error))?;
-            let rewritten = uses::rewrite_uses(folder, scratch.folder(), &uses);
+            let none = LastUses::default();
+            let rewritten = uses::rewrite_uses(folder, scratch.folder(), none.clone(), &none);
             rewritten.map_err(|error| self.0.io("uses", error))?;
         }
         Ok(())

@@ -103,6 +103,8 @@ struct Seen {
     blob_facts: Vec<BlobFacts>,
     /// Where those that were found later are in `blob_facts`.
     late: FxHashMap<[u8; 32], usize>,
+    /// What was noted of uses.
+    uses: LastUses,
     /// There may be other results.
     is_blind: bool,
     /// What could not be listed or read.
@@ -190,11 +192,15 @@ impl LocalStore {
             let scratch = scratch.as_ref().ok_or(Errno::NOSPC)?;
             rustix::fs::renameat(folder, name, scratch.folder(), name)
         };
+        let mut cleared;
         let moved = {
             let _none = self.stop_publishing(folder)?;
-            names.map(moved)
+            let moved = names.map(moved);
+            // Here, while nobody stores: what comes from now on counts.
+            cleared =
+                uses::set_total(folder, Total::default()).map_err(|error| self.local().io("total", error));
+            moved
         };
-        let mut cleared = Ok(());
         for (name, moved) in names.into_iter().zip(moved) {
             let removed = match (moved, &scratch) {
                 (Ok(()), Some(scratch)) => scratch.folder().remove(name),
@@ -206,7 +212,6 @@ impl LocalStore {
         }
         self.sweep_litter(folder);
         cleared
-            .and(uses::set_total(folder, Total::default()).map_err(|error| self.local().io("total", error)))
     }
 
     fn stop_publishing(&self, folder: &Folder) -> Result<Folder, StoreError> {
@@ -304,14 +309,12 @@ impl LocalStore {
         let left: LastUses = left.into_iter().map(|result| (result.action, result.used_unix_ms)).collect();
         let scratch = self.local().scratch()?;
         if !seen.is_blind {
-            uses::rewrite_uses(folder, scratch.folder(), &left)
+            uses::rewrite_uses(folder, scratch.folder(), left, &seen.uses)
                 .map_err(|error| self.local().io("uses", error))?;
         }
-        // What others stored meanwhile counts as well.
-        let meanwhile = uses::read_total(folder).unwrap_or_default().bytes.saturating_sub(counted);
-        let bytes = swept.kept_bytes + aside.left_bytes + meanwhile;
+        let bytes = swept.kept_bytes + aside.left_bytes;
         let total = Total { bytes, swept_unix_ms: policy.now_unix_ms };
-        uses::set_total(folder, total).map_err(|error| self.local().io("total", error))?;
+        uses::recount(folder, counted, total).map_err(|error| self.local().io("total", error))?;
         if trouble.is_some() || swept.kept_bytes > plan.kept_bytes {
             // What was not seen or did not go is for the next sweep, which has to walk again.
             let _ = folder.remove(b"stock");
@@ -358,6 +361,7 @@ impl LocalStore {
             blob_facts: blobs.entries.iter().map(blob).collect(),
             blobs: blobs.entries,
             late: FxHashMap::default(),
+            uses,
             is_blind,
             trouble,
         };

@@ -114,8 +114,20 @@ pub(crate) fn read_uses(folder: &Folder) -> io::Result<LastUses> {
     Ok(decode_uses(&bytes))
 }
 
-/// Replaces the file by one record per result. What another run appends meanwhile may be lost.
-pub(crate) fn rewrite_uses(folder: &Folder, scratch: &Folder, uses: &LastUses) -> io::Result<()> {
+/// Replaces the file by one record per result, and by what was noted since it said `before`. What another run appends between
+/// that look and the new name may be lost.
+pub(crate) fn rewrite_uses(
+    folder: &Folder,
+    scratch: &Folder,
+    mut uses: LastUses,
+    before: &LastUses,
+) -> io::Result<()> {
+    let mut came = read_uses(folder)?;
+    came.retain(|hash, unix_ms| before.get(hash) != Some(unix_ms));
+    came.into_iter().for_each(|(hash, unix_ms)| {
+        let last = uses.entry(hash).or_default();
+        *last = unix_ms.max(*last);
+    });
     let mut sorted: Vec<_> = uses.iter().collect();
     sorted.sort_unstable();
     let mut bytes = Vec::with_capacity(sorted.len() * RECORD);
@@ -170,19 +182,32 @@ pub(crate) fn read_total(folder: &Folder) -> Option<Total> {
 
 /// Counts newly stored bytes. A count that is unknown stays so until the next sweep.
 pub(crate) fn add_to_total(folder: &Folder, bytes: u64) {
-    let Ok(file) = open_own(folder, b"total", OFlags::RDWR) else { return };
-    let _ = rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive));
-    if let Some(mut total) = Total::read_from(&file) {
-        total.bytes = total.bytes.saturating_add(bytes);
-        let _ = file.write_all_at(&total.encode(), 0);
-    }
+    let _ = change_total(folder, OFlags::empty(), |total| {
+        total.map(|total| Total { bytes: total.bytes.saturating_add(bytes), ..total })
+    });
 }
 
-/// Sets the count after a walk.
+/// Sets the count.
 pub(crate) fn set_total(folder: &Folder, total: Total) -> io::Result<()> {
-    let file = open_own(folder, b"total", OFlags::RDWR | OFlags::CREATE)?;
+    change_total(folder, OFlags::CREATE, |_| Some(total))
+}
+
+/// Sets the count after a walk that began when it said `before`: what others stored meanwhile counts as well.
+pub(crate) fn recount(folder: &Folder, before: u64, found: Total) -> io::Result<()> {
+    change_total(folder, OFlags::CREATE, |total| {
+        let meanwhile = total.unwrap_or_default().bytes.saturating_sub(before);
+        Some(Total { bytes: found.bytes.saturating_add(meanwhile), ..found })
+    })
+}
+
+fn change_total(
+    folder: &Folder,
+    flags: OFlags,
+    change: impl FnOnce(Option<Total>) -> Option<Total>,
+) -> io::Result<()> {
+    let file = open_own(folder, b"total", OFlags::RDWR | flags)?;
     rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive))?;
-    file.set_len(TOTAL as u64)?;
+    let Some(total) = change(Total::read_from(&file)) else { return Ok(()) };
     file.write_all_at(&total.encode(), 0)
 }
 
@@ -207,6 +232,21 @@ mod tests {
             let torn = [&bytes[..RECORD + at], &bytes[2 * RECORD..]].concat();
             assert_eq!(decode_uses(&torn).len(), 3, "torn at {at}");
         }
+    }
+
+    #[test]
+    fn what_is_noted_while_a_sweep_is_at_work_stays() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = Folder::open(base.path()).unwrap();
+        folder.make(b"scratch").unwrap();
+        let [stays, used, gone, came] = [1, 2, 3, 4].map(|n| Digest { hash: [n; 32], size: 0 });
+        append(&folder, &[stays, used, gone], 10).unwrap();
+        let before = read_uses(&folder).unwrap();
+        append(&folder, &[used, came], 20).unwrap();
+        let left = [(stays.hash, 9), (used.hash, 10)].into_iter().collect();
+        rewrite_uses(&folder, &folder.child(b"scratch").unwrap(), left, &before).unwrap();
+        let noted: LastUses = [(stays.hash, 9), (used.hash, 20), (came.hash, 20)].into_iter().collect();
+        assert_eq!(read_uses(&folder).unwrap(), noted);
     }
 
     #[test]

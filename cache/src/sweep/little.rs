@@ -76,10 +76,8 @@ impl LocalStore {
         }
         let scratch = self.local().scratch()?;
         stock.write(folder, scratch.folder()).map_err(|error| self.local().io("stock", error))?;
-        // What others stored meanwhile counts as well.
-        let meanwhile = uses::read_total(folder).unwrap_or_default().bytes.saturating_sub(counted);
-        let total = Total { bytes: bytes + aside.left_bytes + meanwhile, swept_unix_ms: policy.now_unix_ms };
-        uses::set_total(folder, total).map_err(|error| self.local().io("total", error))?;
+        let total = Total { bytes: bytes + aside.left_bytes, swept_unix_ms: policy.now_unix_ms };
+        uses::recount(folder, counted, total).map_err(|error| self.local().io("total", error))?;
         Ok(Some(bytes))
     }
 }

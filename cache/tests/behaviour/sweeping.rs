@@ -324,6 +324,28 @@ fn clearing_leaves_an_empty_cache_that_works() {
     assert_eq!(store.list().unwrap()[0].action, action("r0"));
 }
 
+#[test]
+fn what_is_stored_while_a_cache_is_being_cleared_counts() {
+    let space = Space::new();
+    let store = space.store();
+    fill(&store, "r0");
+    let aside = space.cache.join("quarantine");
+    fs::create_dir_all(&aside).unwrap();
+    for n in 0..5_000 {
+        fs::write(aside.join(n.to_string()), "").unwrap();
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| store.clear().unwrap());
+        while space.cache.join("ac").exists() {
+            std::thread::yield_now();
+        }
+        fill(&space.store(), "r1");
+    });
+    assert_eq!(names(&store), ["r1"]);
+    let small = SweepPolicy { max_bytes: Some(5_000), ..policy() };
+    assert!(store.sweep_if_needed(&small).unwrap().is_some(), "it takes more room than there is");
+}
+
 /// What a sweep can know from before (`stock`) makes no difference: beside a cache whose notes are lost, or harmed, before each.
 #[test]
 fn a_sweep_does_the_same_whether_it_remembers_or_not() {
