@@ -322,9 +322,8 @@ impl LocalStore {
         }
         let mut rows = seen.rows;
         for shard in removed {
-            // One that cannot be listed is listed again by the next sweep.
-            let listed = self.list_all(folder, shard..shard + 1, began_ns);
-            rows[shard] = listed.rows[0];
+            let known = if shard < SHARDS { &seen.results } else { &seen.blobs };
+            rows[shard] = self.list_again(folder, shard, known, began_ns);
         }
         let orphan_unix_ms = plan.orphan_unix_ms.unwrap_or(u64::MAX);
         // Without it the next sweep walks again.

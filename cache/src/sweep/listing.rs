@@ -93,6 +93,15 @@ impl LocalStore {
         }
         all
     }
+
+    /// What a sweep leaves in a folder it removed from; `known`: what it saw in all of this kind. One that cannot be listed, or
+    /// where somebody stored meanwhile, is left for the next sweep to list.
+    pub(super) fn list_again(&self, folder: &Folder, shard: usize, known: &[Entry], began_ns: i64) -> Row {
+        let listed = self.list_all(folder, shard..shard + 1, began_ns);
+        let seen = |now: &Entry| known.binary_search_by(|entry| entry.hash.cmp(&now.hash));
+        let is_known = |now: &Entry| seen(now).is_ok_and(|at| known[at].facts.ino == now.facts.ino);
+        if listed.entries.iter().all(is_known) { listed.rows[0] } else { Row::default() }
+    }
 }
 
 /// What listing many folders came to.
@@ -106,4 +115,39 @@ pub(super) struct Listed {
 /// `ac/xx`, then `cas/xx`.
 fn shard_path(shard: usize) -> String {
     format!("{}/{:02x}", if shard < SHARDS { "ac" } else { "cas" }, shard % SHARDS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::EntryPath;
+
+    /// Else an orphan among it would stay until the next whole walk.
+    #[test]
+    fn what_came_while_a_sweep_was_at_work_is_for_the_next_one() {
+        let base = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(base.path(), crate::LocalOptions::default()).unwrap();
+        let folder = Folder::open(base.path()).unwrap();
+        let blob = |last: u8| {
+            let mut hash = [7; 32];
+            hash[31] = last;
+            base.path().join(EntryPath::blob(&hash).as_str())
+        };
+        std::fs::create_dir_all(blob(0).parent().unwrap()).unwrap();
+        for last in [0, 1] {
+            std::fs::write(blob(last), "blob").unwrap();
+        }
+        let shard = SHARDS + 7;
+        let known = store.list_all(&folder, SHARDS..2 * SHARDS, 0).entries;
+        let came = [base.path().join("0"), base.path().join("2")];
+        came.iter().for_each(|came| std::fs::write(came, "blob").unwrap());
+        std::fs::remove_file(blob(0)).unwrap();
+        let left = store.list_again(&folder, shard, &known, 0);
+        assert_eq!((left.count, left.is_swept()), (1, true));
+        for (last, came) in [0, 2].into_iter().zip(came) {
+            std::fs::rename(came, blob(last)).unwrap();
+            assert_eq!(store.list_again(&folder, shard, &known, 0), Row::default(), "{last}");
+            std::fs::remove_file(blob(last)).unwrap();
+        }
+    }
 }
