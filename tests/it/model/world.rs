@@ -329,7 +329,8 @@ impl World {
         };
         let output = output_path(place, target.kind, part);
         let arguments = self.arguments(target, output.as_deref(), &patterns);
-        let env = self.env.as_deref().filter(|_| target.passes_env);
+        let passed = target.passes_env.then_some(self.env.as_deref());
+        let env = passed.flatten();
         let excluded: Vec<&String> = match arguments[5].as_str() {
             "-" => Vec::new(),
             excluded => self.matching(excluded),
@@ -347,7 +348,7 @@ impl World {
                 contents.push_str(&file["file - ".len()..]);
             }
         }
-        let mut key = format!("{name} {arguments:?} {:?} {env:?}", self.dependency_files(target));
+        let mut key = format!("{name} {arguments:?} {:?} {passed:?}", self.dependency_files(target));
         let mut list = format!("{name} {} {}\n", salt(target), env.unwrap_or("unset"));
         for &path in &inputs {
             let source = &self.sources[path];
