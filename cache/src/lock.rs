@@ -23,7 +23,7 @@ use crate::folder::{Folder, PRIVATE, facts_of};
 /// An exclusive lock, held until dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -54,7 +54,15 @@ impl Lock {
     fn held(mut file: File) -> io::Result<Self> {
         // Only for people: a full disk must not keep anybody from locking.
         let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+/// A process that another thread is just starting has the file, too, until it runs its program, and does not hold it on.
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // What cannot be unlocked is so when all have closed it.
+        let _ = lock(&self.file, FlockOperation::Unlock);
     }
 }
 
