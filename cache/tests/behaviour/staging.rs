@@ -297,6 +297,7 @@ fn restored_programs_run_at_once_while_other_threads_start_processes() {
 struct Mounted(PathBuf);
 
 impl Mounted {
+    #[allow(clippy::print_stdout, reason = "what is skipped is said")]
     fn new(space: &Space) -> Option<Self> {
         let point = space.root.join("mnt");
         fs::create_dir_all(&point).unwrap();
