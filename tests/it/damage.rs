@@ -360,7 +360,9 @@ fn a_full_cache_disk_costs_the_entry_and_nothing_else() {
          [target.small]\ninputs = [\"in\"]\noutputs = [\"s\"]\nrun = \"echo small >> @LOG@; cp in s\"\n",
     );
     space.write("in", "1");
-    for (what, options) in [("bytes", "size=1M"), ("names", "size=64M,nr_inodes=30")] {
+    for (what, options) in
+        [("bytes", "size=1M"), ("names", "size=64M,nr_inodes=30"), ("few names", "size=64M,nr_inodes=20")]
+    {
         let Some(_mounted) = Mounted::tmpfs(&space.cache, options) else {
             return skipped("no file system can be mounted here");
         };
